@@ -1,0 +1,37 @@
+# The commands of this repository. `make demo` and `make test` install what they need first.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint bench lock clean
+demo: .venv/run.stamp
+	@tools/need-programs mariadbd mariadb mariadb-install-db
+	@exec $(BIN)/axiomd demo $(ARGS)
+
+test: .venv/test.stamp lint
+	@tools/need-programs mariadbd mariadb mariadb-install-db promtool
+	PATH="$(CURDIR)/.tools/bin:$$PATH" $(BIN)/pytest $(ARGS)
+
+lint: .venv/test.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/run.stamp
+	@tools/need-programs mariadbd mariadb mariadb-install-db
+	$(BIN)/python -m benchmarks
+
+.venv/run.stamp: requirements/run.txt pyproject.toml tools/make-venv
+	tools/make-venv $(PYTHON) run
+
+.venv/test.stamp: requirements/test.txt pyproject.toml tools/make-venv
+	tools/make-venv $(PYTHON) test
+
+# Pins every dependency, with hashes, from pyproject.toml.
+lock: .venv/test.stamp
+	$(BIN)/pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --no-emit-options --no-header --allow-unsafe --extra build --output-file requirements/run.txt pyproject.toml
+	$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --no-emit-options --no-header --allow-unsafe --extra build --extra test --output-file requirements/test.txt pyproject.toml
+
+clean:
+	rm -rf .venv .tools build *.egg-info
