@@ -1,0 +1,5 @@
+"""`python -m axiomd`: the command line."""
+
+from axiomd.cli import main
+
+main()

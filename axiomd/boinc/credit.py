@@ -1,0 +1,281 @@
+"""Finished results in BOINC's tables: find them, read them, pay them to host, user and team."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from axiomd.boinc.states import ending
+from axiomd.errors import Conflict
+from axiomd.policies.credit import CreditDecisions, FinishedResult, Grant
+from axiomd.policies.rac import updated_average
+from axiomd.sql import Connection, Row, literal, load_statements, values
+
+SQL = load_statements("axiomd.boinc", "credit.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyWorkunits:
+    """A page of the assimilator's queue."""
+
+    last_id: int
+    """Where the next page begins; 0 after the last one."""
+    due: list[tuple[int, int]]
+    """(workunit id, result id) of final results with an open mark, ready to be looked at."""
+    settled: list[int]
+    """Ids of workunits without a final result that has an open mark."""
+
+
+async def ready_workunits(connection: Connection, app_id: int, *, after: int, limit: int, now: float) -> ReadyWorkunits:
+    """Read a page of the workunits that wait for their assimilator (assimilate_state READY)."""
+    found = await connection.fetch(SQL["ready_workunits"], {"app_id": app_id, "after": after, "limit": limit})
+    ids = [row[0] for row in found]
+    if not ids:
+        return ReadyWorkunits(0, [], [])
+    rows = await connection.fetch(SQL["open_results_of"], {"workunit_ids": ids, "now": now})
+    waiting = {row[0] for row in rows}
+    return ReadyWorkunits(
+        last_id=ids[-1] if len(ids) == limit else 0,
+        due=[(row[0], row[1]) for row in rows if row[2]],
+        settled=[id_ for id_ in ids if id_ not in waiting],
+    )
+
+
+async def settled_among(connection: Connection, workunit_ids: Sequence[int], now: float) -> list[int]:
+    """Those of these workunits that have no final result with an open mark."""
+    rows = await connection.fetch(SQL["open_results_of"], {"workunit_ids": workunit_ids, "now": now})
+    waiting = {row[0] for row in rows}
+    return [id_ for id_ in workunit_ids if id_ not in waiting]
+
+
+async def open_results(connection: Connection, *, after: int, limit: int, now: float) -> list[tuple[int, int]]:
+    """(result id, workunit id) of results with an open mark that became final, by ascending id."""
+    rows = await connection.fetch(SQL["open_results"], {"after": after, "limit": limit, "now": now})
+    return [(int(result_id), int(workunit_id)) for result_id, workunit_id in rows]
+
+
+async def newest_mod_time(connection: Connection) -> float:
+    """Latest mod_time of any result, Unix seconds; 0 if there is none. Needs the index to be quick."""
+    return float((await connection.fetch(SQL["newest_mod_time"]))[0][0] or 0)
+
+
+async def take_in_changed(connection: Connection, app_ids: Sequence[int], *, since: float, baseline: float) -> int:
+    """Open a mark for each final result that changed since then; how many."""
+    return await connection.execute(
+        SQL["take_in_changed"], {"app_ids": app_ids, "since": max(since, 1), "baseline": baseline}
+    )
+
+
+async def newest_result(connection: Connection) -> int:
+    """Highest id of any result."""
+    return int((await connection.fetch(SQL["newest_result"]))[0][0])
+
+
+async def take_in_new(connection: Connection, app_ids: Sequence[int], *, after: int) -> int:
+    """Open a mark for each result with a higher id, finished or not; how many."""
+    return await connection.execute(SQL["take_in_new"], {"app_ids": app_ids, "after": after})
+
+
+async def take_in_unfinished(connection: Connection, app_ids: Sequence[int]) -> int:
+    """Open a mark for every result that isn't over, or may still be reported late; how many. For the baseline."""
+    unfinished = await connection.execute(SQL["take_in_unfinished"], {"app_ids": app_ids})
+    return unfinished + await connection.execute(SQL["take_in_unjudged"], {"app_ids": app_ids})
+
+
+async def note_history(connection: Connection, app_ids: Sequence[int]) -> int:
+    """Note the workunits that wait for an assimilator with nothing under way: history, left to a backfill."""
+    return await connection.execute(SQL["note_history"], {"app_ids": app_ids})
+
+
+async def count_history(connection: Connection, app_ids: Sequence[int]) -> tuple[int, int]:
+    """Results with credit, and results that are over. Reads every old result once."""
+    rows = await connection.fetch(SQL["count_history"], {"app_ids": app_ids})
+    return int(rows[0][0]), int(rows[0][1])
+
+
+async def lock_results(connection: Connection, ids: Sequence[int]) -> None:
+    """Lock results by primary key, in ascending order."""
+    await connection.fetch(SQL["lock_results"], {"ids": sorted(ids)})
+
+
+async def finished_results(
+    connection: Connection, ids: Sequence[int], gpu_app_versions: frozenset[int]
+) -> tuple[list[FinishedResult], dict[int, str]]:
+    """Read results with the owner of their host as it is now.
+
+    Also gives, for each that is its workunit's canonical result, the first two parts of the workunit's name
+    (`experiment-vN` for work that axiomd made).
+    """
+    rows = await connection.fetch(SQL["finished_results"], {"ids": ids})
+    owners = await _owners(connection, {int(row[3]) for row in rows})
+    nobody = (0, 0, 0, 0.0, 0.0)
+    results, canonical = [], {}
+    for row in rows:
+        host_id, user_id, team_id, fpops, gpu_fpops = owners.get(row[3], nobody)
+        results.append(
+            FinishedResult(
+                result_id=row[0],
+                workunit_id=row[1],
+                app_id=row[2],
+                host_id=host_id,
+                user_id=user_id,
+                team_id=team_id,
+                ending=ending(row[4], row[5], row[6], row[7]),
+                exit_status=row[7],
+                elapsed_s=row[8],
+                sent_at=row[9],
+                received_at=row[10],
+                granted_credit=row[11],
+                cancelled=bool(row[13]),
+                ended_by_axiomd=bool(row[14]),
+                uses_gpu=row[12] in gpu_app_versions,
+                fpops=fpops,
+                gpu_fpops=gpu_fpops,
+            )
+        )
+        if row[15]:
+            canonical[row[0]] = row[15]
+    return results, canonical
+
+
+async def _owners(connection: Connection, host_ids: Iterable[int]) -> dict[int, tuple[int, int, int, float, float]]:
+    """Host, user, team (0 where there is none) and speeds, by host id; a deleted host is left out."""
+    ids = sorted(id_ for id_ in host_ids if id_)
+    if not ids:
+        return {}
+    rows = await connection.fetch(SQL["owners"], {"ids": ids})
+    return {h: (h, u or 0, t or 0, float(fpops), float(gpu)) for h, u, t, fpops, gpu in rows}
+
+
+async def gpu_app_versions(connection: Connection, app_ids: Sequence[int]) -> frozenset[int]:
+    """Ids of the app versions that run on GPUs, as their plan class says."""
+    rows = await connection.fetch(SQL["gpu_app_versions"], {"app_ids": app_ids})
+    return frozenset(int(row[0]) for row in rows)
+
+
+@dataclass(frozen=True)
+class Openings:
+    """total_credit of hosts, users and teams before a batch was paid."""
+
+    hosts: dict[int, float]
+    users: dict[int, float]
+    teams: dict[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    credit: float
+    started_at: float
+
+
+def sums_by(grants: Iterable[Grant], account: str) -> dict[int, float]:
+    """Credit by host_id, user_id or team_id of the results, those of nobody (0) left out."""
+    sums: dict[int, float] = defaultdict(float)
+    for grant in grants:
+        if id_ := getattr(grant.result, account):
+            sums[id_] += grant.credit
+    return dict(sums)
+
+
+async def pay(connection: Connection, journal_id: int, decisions: CreditDecisions, now: float) -> Openings:
+    """Write granted_credit of the results in a journal entry's ledger, and add to hosts, users and teams.
+
+    total_credit is added to; expavg_credit is written with expavg_time, as BOINC does. Hosts, users and teams are
+    locked last, in this order and by ascending id, for BOINC's scheduler waits for them.
+
+    Raises Conflict if a result was paid meanwhile, or a host or user changed hands: nothing may be committed then.
+    """
+    grants = decisions.grants
+    if await connection.execute(SQL["write_granted"], {"journal_id": journal_id}) != len(grants):
+        raise Conflict("a result of the batch changed while it was being paid")
+    user_of = {grant.result.host_id: grant.result.user_id for grant in grants}
+    team_of = {grant.result.user_id: grant.result.team_id for grant in grants}
+    hosts = await _lock(connection, "lock_hosts", user_of)
+    if any(row[1] != user_of[id_] for id_, row in hosts.items()):
+        raise Conflict("a host of the batch changed hands while it was being paid")
+    users = await _lock(connection, "lock_users", team_of)
+    teams = await _lock(connection, "lock_teams", [id_ for id_ in team_of.values() if id_])
+    if any(team_of[id_] not in (0, row[1]) for id_, row in users.items()):
+        raise Conflict("a user of the batch changed team while being paid")
+    await _add(connection, "pay_hosts", hosts, _shares(grants, "host_id"), now)
+    await _add(connection, "pay_users", users, _shares(grants, "user_id"), now)
+    if teams:
+        await _add(connection, "pay_teams", teams, _shares(grants, "team_id"), now)
+    return Openings(*({id_: float(row[2]) for id_, row in locked.items()} for locked in (hosts, users, teams)))
+
+
+async def _lock(connection: Connection, statement: str, ids: Iterable[int]) -> dict[int, Row]:
+    wanted = sorted(set(ids))
+    if not wanted:
+        return {}
+    rows = {row[0]: row for row in await connection.fetch(SQL[statement], {"ids": wanted})}
+    if len(rows) != len(wanted):
+        raise Conflict("a host, user or team of the batch was deleted while it was being paid")
+    return rows
+
+
+def _shares(grants: Iterable[Grant], account: str) -> dict[int, _Share]:
+    credit: dict[int, float] = defaultdict(float)
+    started: dict[int, float] = {}
+    for grant in grants:
+        id_ = getattr(grant.result, account)
+        if id_:
+            credit[id_] += grant.credit
+            started[id_] = min(started.get(id_, grant.result.sent_at), grant.result.sent_at)
+    return {id_: _Share(credit[id_], started[id_]) for id_ in credit}
+
+
+async def _add(
+    connection: Connection,
+    statement: str,
+    locked: Mapping[int, Row],
+    shares: Mapping[int, _Share],
+    now: float,
+) -> None:
+    rows = []
+    for id_, share in sorted(shares.items()):
+        _, _, _, average, average_at = locked[id_]
+        new = updated_average(float(average), float(average_at), share.credit, now, share.started_at)
+        rows.append(f"SELECT {literal(id_)} AS id, {literal(share.credit)} AS credit, {literal(new)} AS average")
+    await connection.execute(SQL[statement].format(rows=" UNION ALL ".join(rows)), {"now": now})
+
+
+async def pay_by_app(connection: Connection, decisions: CreditDecisions, now: float) -> None:
+    """Add to credit_user and credit_team, for projects with <credit_by_app>; nobody's team counts as team 0 there."""
+    await _pay_by_app(connection, "credit_by_user", "pay_credit_user", "user_id", decisions.grants, now)
+    await _pay_by_app(connection, "credit_by_team", "pay_credit_team", "team_id", decisions.grants, now)
+
+
+async def _pay_by_app(
+    connection: Connection, read: str, write: str, account: str, grants: Sequence[Grant], now: float
+) -> None:
+    by_key: dict[tuple[int, int], list[Grant]] = defaultdict(list)
+    for grant in grants:
+        by_key[getattr(grant.result, account), grant.result.app_id].append(grant)
+    ids, app_ids = ({key[place] for key in by_key} for place in (0, 1))
+    rows = await connection.fetch(SQL[read], {"ids": sorted(ids), "app_ids": sorted(app_ids)})
+    # A row that isn't there yet gets expavg_time now, as BOINC's own first row does.
+    known = {(id_, app_id): (float(average), float(at)) for id_, app_id, average, at in rows}
+    written = []
+    for (id_, app_id), group in sorted(by_key.items()):
+        average, at = known.get((id_, app_id), (0.0, now))
+        credit = sum(grant.credit for grant in group)
+        new = updated_average(average, at, credit, now, now)
+        written.append((id_, app_id, len(group), credit, new, now, 0))
+    await connection.execute(SQL[write].format(rows=values(written)))
+
+
+async def take_in_late(connection: Connection, workunit_ids: Sequence[int]) -> int:
+    """Open a mark for the results of these workunits that may still come in; how many."""
+    return await connection.execute(SQL["take_in_late"], {"workunit_ids": workunit_ids})
+
+
+async def lock_workunits(connection: Connection, ids: Sequence[int]) -> None:
+    """Lock workunits by primary key, in ascending order."""
+    await connection.fetch(SQL["lock_workunits"], {"ids": sorted(ids)})
+
+
+async def mark_assimilated(connection: Connection, workunit_ids: Sequence[int], now: float) -> int:
+    """Mark workunits as assimilated (DONE) and wake the transitioner for them; how many were READY."""
+    return await connection.execute(SQL["mark_assimilated"], {"ids": workunit_ids, "now": int(now)})

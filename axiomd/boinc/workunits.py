@@ -1,0 +1,137 @@
+"""Open workunits: find those that may be stuck, free them or give them another target."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from axiomd.boinc.states import Outcome, ServerState, TargetType, ValidateState
+from axiomd.policies.repair import Assignment, OpenWorkunit
+from axiomd.sql import Connection, Row, load_statements, values
+
+SQL = load_statements("axiomd.boinc", "workunits.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRules:
+    """Which hosts can still fetch a targeted job: in contact since, and not excluded."""
+
+    contact_since: float
+    excluded: frozenset[int]
+
+
+async def suspects(
+    connection: Connection,
+    app_id: int,
+    *,
+    touched_before: float,
+    stalled_after: float,
+    after: int,
+    limit: int,
+) -> list[int]:
+    """Ids of open workunits that may be stuck, ascending: flagged, or with their next transition far ahead."""
+    rows = await connection.fetch(
+        SQL["suspects"],
+        {
+            "app_id": app_id,
+            "touched_before": touched_before,
+            "stalled_after": stalled_after,
+            "after": after,
+            "limit": limit,
+        },
+    )
+    return [int(row[0]) for row in rows]
+
+
+async def open_workunits(connection: Connection, ids: Sequence[int], rules: TargetRules) -> list[OpenWorkunit]:
+    """Read workunits with what their results and assignments say."""
+    if not ids:
+        return []
+    parameters = {"ids": sorted(ids)}
+    results: dict[int, list[Row]] = defaultdict(list)
+    for row in await connection.fetch(SQL["results_of"], parameters):
+        results[row[0]].append(row)
+    assignments: dict[int, list[Assignment]] = defaultdict(list)
+    for row in await connection.fetch(SQL["assignments_of"], parameters):
+        assignments[row[0]].append(_assignment(row, rules))
+    return [
+        _open_workunit(row, results[row[0]], assignments[row[0]])
+        for row in await connection.fetch(SQL["workunits"], parameters)
+    ]
+
+
+def _assignment(row: Row, rules: TargetRules) -> Assignment:
+    _, id_, target_type, target_id, multi, host_id, user_id, rpc_time, rpc_seqno = row
+    if target_type != TargetType.HOST:
+        return Assignment(id_, 0, broadcast=bool(multi), target_ok=True)
+    alive = bool(host_id and user_id) and rpc_time >= rules.contact_since and host_id not in rules.excluded
+    # A host that was merged away has no user, and its successor's id in rpc_seqno.
+    successor = int(rpc_seqno) if host_id and not user_id else 0
+    return Assignment(id_, target_id, broadcast=bool(multi), target_ok=alive, successor_id=successor)
+
+
+def _open_workunit(row: Row, results: Sequence[Row], assignments: Sequence[Assignment]) -> OpenWorkunit:
+    def count(state: ServerState) -> int:
+        return sum(1 for result in results if result[2] == state)
+
+    viable = sum(
+        1
+        for _, _, state, outcome, validate_state, _ in results
+        if state == ServerState.OVER and outcome == Outcome.SUCCESS and validate_state != ValidateState.INVALID
+    )
+    return OpenWorkunit(
+        workunit_id=row[0],
+        flags=row[1],
+        touched_at=float(row[2]),
+        transition_at=row[3],
+        error_mask=row[4],
+        need_validate=bool(row[5]),
+        has_canonical=bool(row[6]),
+        target_nresults=row[7],
+        max_total_results=row[8],
+        unsent=count(ServerState.UNSENT) + count(ServerState.INACTIVE),
+        in_progress=count(ServerState.IN_PROGRESS),
+        viable_successes=viable,
+        total=len(results),
+        hosts_tried=frozenset(result[5] for result in results if result[5]),
+        assignments=tuple(assignments),
+        memory=float(row[9]),
+    )
+
+
+async def lock(connection: Connection, ids: Iterable[int]) -> None:
+    """Lock workunits by primary key, in ascending order."""
+    await connection.fetch(SQL["lock_workunits"], {"ids": sorted(ids)})
+
+
+async def free(connection: Connection, workunits: Sequence[OpenWorkunit], now: float) -> None:
+    """Give jobs to any host: their assignments go, the transitioner makes a result for each."""
+    await _delete_assignments(connection, workunits)
+    await connection.execute(SQL["free"], {"ids": sorted(w.workunit_id for w in workunits), "now": int(now)})
+
+
+async def retarget(connection: Connection, targets: Sequence[tuple[OpenWorkunit, int]], now: float) -> None:
+    """Give jobs to another host each: a new assignment, the old ones deleted. The scheduler makes the result."""
+    rows = [(int(now), host_id, int(TargetType.HOST), 0, w.workunit_id, 0) for w, host_id in targets]
+    await connection.execute(SQL["insert_assignments"].format(rows=values(rows)))
+    await _delete_assignments(connection, [workunit for workunit, _ in targets])
+    # Touched now: a job in a new host's queue is fresh again.
+    await connection.execute(SQL["touch"], {"ids": sorted(w.workunit_id for w, _ in targets), "now": now})
+
+
+async def wake(connection: Connection, ids: Iterable[int], now: float) -> None:
+    """Have the transitioner look at these workunits."""
+    await connection.execute(SQL["wake"], {"ids": sorted(ids), "now": int(now)})
+
+
+async def _delete_assignments(connection: Connection, workunits: Sequence[OpenWorkunit]) -> None:
+    ids = sorted(a.assignment_id for workunit in workunits for a in workunit.assignments)
+    if ids:
+        await connection.execute(SQL["delete_assignments"], {"ids": ids})
+
+
+async def overdue_transition(connection: Connection) -> float | None:
+    """Earliest transition_time of a workunit that the transitioner looks at, Unix seconds; None without workunits."""
+    rows = await connection.fetch(SQL["overdue_transition"])
+    return float(rows[0][0]) if rows else None

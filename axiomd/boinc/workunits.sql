@@ -1,0 +1,45 @@
+-- Workunits that may be stuck: open ones, with their results and assignments.
+
+-- name: suspects
+SELECT w.id FROM workunit w FORCE INDEX (wu_assim)
+WHERE w.appid = %(app_id)s AND w.assimilate_state = 0 AND w.id > %(after)s
+  AND w.error_mask = 0 AND w.need_validate = 0 AND w.canonical_resultid = 0
+  AND w.create_time < %(touched_before)s AND w.mod_time < FROM_UNIXTIME(%(touched_before)s)
+  AND (w.transitioner_flags <> 0 OR w.transition_time > %(stalled_after)s)
+ORDER BY w.id LIMIT %(limit)s
+
+-- name: workunits
+SELECT w.id, w.transitioner_flags, GREATEST(w.create_time, COALESCE(UNIX_TIMESTAMP(w.mod_time), 0)), w.transition_time,
+  w.error_mask, w.need_validate, w.canonical_resultid, w.target_nresults, w.max_total_results, w.rsc_memory_bound
+FROM workunit w FORCE INDEX (PRIMARY) WHERE w.id IN %(ids)s
+
+-- name: results_of
+SELECT workunitid, id, server_state, outcome, validate_state, hostid
+FROM result FORCE INDEX (res_wuid) WHERE workunitid IN %(ids)s
+
+-- name: assignments_of
+SELECT a.workunitid, a.id, a.target_type, a.target_id, a.multi, h.id, h.userid, h.rpc_time, h.rpc_seqno
+FROM assignment a LEFT JOIN host h ON a.target_type = 1 AND h.id = a.target_id
+WHERE a.workunitid IN %(ids)s
+
+-- name: lock_workunits
+SELECT COUNT(id) FROM workunit FORCE INDEX (PRIMARY) WHERE id IN %(ids)s FOR UPDATE
+
+-- name: free
+UPDATE workunit FORCE INDEX (PRIMARY) SET transitioner_flags = 0, transition_time = %(now)s WHERE id IN %(ids)s
+
+-- name: wake
+UPDATE workunit FORCE INDEX (PRIMARY) SET transition_time = %(now)s WHERE id IN %(ids)s
+
+-- name: touch
+UPDATE workunit FORCE INDEX (PRIMARY) SET mod_time = FROM_UNIXTIME(%(now)s) WHERE id IN %(ids)s
+
+-- name: delete_assignments
+DELETE FROM assignment WHERE id IN %(ids)s
+
+-- name: insert_assignments
+INSERT INTO assignment (create_time, target_id, target_type, multi, workunitid, resultid) VALUES {rows}
+
+-- name: overdue_transition
+SELECT transition_time FROM workunit FORCE INDEX (wu_timeout)
+WHERE transitioner_flags <> 1 ORDER BY transition_time LIMIT 1

@@ -1,0 +1,306 @@
+"""The composition root: builds everything from the settings, starts it, and stops it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import structlog
+
+from axiomd import metrics
+from axiomd.boinc import credit, fleet, schema
+from axiomd.boinc.config import ProjectConfig, read_config
+from axiomd.boinc.project import Project
+from axiomd.bus import Bus
+from axiomd.errors import DatabaseUnavailable, ProjectError, SchemaError, SettingsError
+from axiomd.events import Event
+from axiomd.gateways import http
+from axiomd.handlers.abort import AbortHandler
+from axiomd.handlers.assimilate import AssimilateHandler
+from axiomd.handlers.credit import CreditHandler
+from axiomd.handlers.handler import Handler, Planned
+from axiomd.handlers.hosts import HostsHandler, NoticeHandler
+from axiomd.handlers.repair import RepairHandler, ReportsHandler
+from axiomd.handlers.topup import TopupHandler
+from axiomd.science.catalogue import read_catalogue
+from axiomd.settings import DatabaseSettings, Settings
+from axiomd.store import schema as own_schema
+from axiomd.store import tables
+from axiomd.store.database import Database, Login, LoginRefused
+from axiomd.watchers.completed_results import Backlog, CompletedResults
+from axiomd.watchers.daemons import Daemons
+from axiomd.watchers.hosts import Hosts
+from axiomd.watchers.idle_cores import IdleCores
+from axiomd.watchers.lost_reports import LostReports
+from axiomd.watchers.stuck_tasks import StuckTasks
+from axiomd.watchers.stuck_workunits import StuckWorkunits
+from axiomd.watchers.watcher import Freshness, Watcher, poll_once, watch
+
+log = structlog.get_logger(__name__)
+
+
+def database_login(settings: DatabaseSettings, config: ProjectConfig) -> Login:
+    """Where the database is: the settings, and config.xml for what they leave empty."""
+    password = settings.password.get_secret_value()
+    if not password and settings.password_file:
+        try:
+            password = settings.password_file.read_text(encoding="utf-8").splitlines()[0].strip()
+        except (OSError, IndexError) as error:
+            raise SettingsError(f"database.password_file: {settings.password_file} can't be read") from error
+    host, _, port = (settings.host or config.db_host or "localhost").partition(":")
+    if port and not port.isdigit():
+        raise ProjectError(f"config.xml: <db_host> has no valid port: '{config.db_host}'")
+    return Login(
+        host=host,
+        port=settings.port or int(port or 3306),
+        unix_socket=settings.unix_socket,
+        name=settings.name or config.db_name,
+        user=settings.user or config.db_user,
+        password=password or config.db_passwd,
+        connect_timeout_s=settings.connect_timeout_s,
+        pool_size=settings.pool_size,
+    )
+
+
+def open_database(settings: Settings) -> tuple[Database, ProjectConfig]:
+    """Give the project's database, not connected yet, and its config.xml."""
+    config = read_config(settings.project.dir)
+    return Database(database_login(settings.database, config)), config
+
+
+async def read_project(database: Database, config: ProjectConfig, settings: Settings) -> Project:
+    """Look up the apps; raises ProjectError where a table, a column or an app is missing."""
+    async with database.session() as session:
+        missing = await schema.missing_columns(session, credit_by_app=config.credit_by_app)
+        if missing:
+            raise ProjectError(
+                f"database '{database.login.name}' lacks what axiomd needs of BOINC: {', '.join(missing)}. "
+                "Bring the project's tables up to date with BOINC's html/ops/upgrade_db.php."
+            )
+        apps = await fleet.app_ids(session, settings.project.apps)
+        for name, experiment in settings.experiments.items():
+            if experiment.app and experiment.app not in apps:
+                raise SettingsError(f"experiments.{name}.app: '{experiment.app}' is not one of project.apps")
+        gpu = await credit.gpu_app_versions(session, list(apps.values()))
+    return Project(config, apps, gpu)
+
+
+async def check_ready(database: Database, settings: Settings) -> None:
+    """Raise SchemaError unless axiomd's tables, the baseline and the index of the chosen mode are there."""
+    async with database.session() as session:
+        await own_schema.check(session)
+        if tables.BASELINE_AT not in await tables.get_state(session):
+            raise SchemaError("there is no baseline yet. Run `axiomd migrate`.")
+        if settings.intake.mode == "mod_time" and not await schema.has_mod_time_index(session):
+            raise SchemaError(
+                "intake.mode is 'mod_time', and its index isn't there. Run `axiomd migrate --index`, "
+                "or set intake.mode = 'in_flight'."
+            )
+
+
+@dataclass
+class Axiomd:
+    """Everything that makes up the daemon, wired and not started."""
+
+    settings: Settings
+    database: Database
+    project: Project
+    watchers: list[Watcher]
+    handlers: list[Handler]
+    bus: Bus = field(default_factory=Bus)
+    freshness: Freshness = field(default_factory=Freshness)
+
+    def __post_init__(self) -> None:
+        """Subscribe the handlers to their events."""
+        for handler in self.handlers:
+            self.bus.subscribe(
+                handler.events,
+                handler.handle,
+                handler=handler.name,
+                batch=handler.batch,
+                limit=max(10_000, 4 * handler.batch),
+                workers=handler.workers,
+            )
+
+    async def once(self) -> int:
+        """Look once and react until all is done; how many events there were."""
+        async with asyncio.TaskGroup() as group:
+            worker = group.create_task(self.bus.run(), name="bus")
+            seen = 0
+            for watcher in self.watchers:
+                seen += await poll_once(watcher, self.database, self.bus)
+                await self.bus.settle()
+            await self.bus.stop()
+            await worker
+        return seen
+
+    async def plan(self) -> list[Planned]:
+        """Say what the daemon would change now, by the very code that would change it."""
+        planned = []
+        now = await self.database.now()
+        by_type: dict[type[Event], list[Handler]] = {}
+        for handler in self.handlers:
+            for event_type in handler.events:
+                by_type.setdefault(event_type, []).append(handler)
+        for watcher in self.watchers:
+            async for events in watcher.poll(now):
+                for event_type, handlers in by_type.items():
+                    same = [event for event in events if isinstance(event, event_type)]
+                    for handler in handlers if same else ():
+                        for start in range(0, len(same), handler.batch):
+                            planned += await handler.plan(same[start : start + handler.batch])
+        return planned
+
+
+def build(settings: Settings, database: Database, project: Project) -> Axiomd:
+    """Wire watchers and handlers, as far as the settings enable them."""
+    watchers: list[Watcher] = [Hosts(database, settings), Daemons(database, settings)]
+    handlers: list[Handler] = [HostsHandler(database), NoticeHandler()]
+    watchers.append(Backlog(database, project, settings))
+    if settings.credit.enabled:
+        watchers.append(CompletedResults(database, project, settings))
+        handlers.append(CreditHandler(database, project, settings))
+        if settings.intake.mode == "assimilator":
+            handlers.append(AssimilateHandler(database, settings))
+    if settings.abort.enabled:
+        watchers.append(StuckTasks(database, project, settings))
+        handlers.append(AbortHandler(database, settings))
+    if settings.repair.enabled:
+        watchers += [LostReports(database, project, settings), StuckWorkunits(database, project, settings)]
+        handlers += [ReportsHandler(database, settings), RepairHandler(database, project, settings)]
+    watchers.append(IdleCores(database, project, settings))
+    if settings.topup.enabled and settings.experiments:
+        handlers.append(TopupHandler(database, project, settings, read_catalogue(settings.daemon.catalogue)))
+    return Axiomd(settings, database, project, watchers, handlers)
+
+
+async def run(settings: Settings) -> None:
+    """Run the daemon until SIGTERM or SIGINT.
+
+    Waits for a database that can't be reached. Raises an AxiomdError where waiting won't help.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    metrics.BUILD_INFO.labels(version("axiomd")).set(1)
+    database, config = open_database(settings)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(database.close)
+        axiomd: Axiomd | None = None
+
+        async def readiness() -> list[str]:
+            return await _obstacles(database, axiomd)
+
+        address = ""
+        if settings.http.enabled:
+            address = await stack.enter_async_context(http.serve(settings.http, readiness))
+        if not await _wait_for(database, stop):
+            return
+        project = await read_project(database, config, settings)
+        await check_ready(database, settings)
+        axiomd = build(settings, database, project)
+        log.info(
+            "axiomd runs",
+            project=str(settings.project.dir),
+            apps=list(project.apps),
+            intake=settings.intake.mode,
+            dry_run=settings.daemon.dry_run,
+            metrics=f"{address}/metrics" if address else "off",
+        )
+        await _run_until(stop, axiomd)
+        log.info("axiomd stopped")
+
+
+async def _wait_for(database: Database, stop: asyncio.Event) -> bool:
+    """Wait until the database answers; False if the daemon is to stop before."""
+    told = False
+    while not stop.is_set():
+        try:
+            await database.now()
+        except LoginRefused:
+            raise
+        except DatabaseUnavailable as error:
+            metrics.DATABASE_UP.set(0)
+            if not told:
+                log.warning("the database is not there yet; waiting for it", error=str(error))
+                told = True
+            await _sleep_until(stop, 2.0)
+        else:
+            metrics.DATABASE_UP.set(1)
+            return True
+    return False
+
+
+async def _sleep_until(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return
+
+
+async def _run_until(stop: asyncio.Event, axiomd: Axiomd) -> None:
+    """Run every task under its name. If one ends by an error, all stop and the error is raised."""
+    async with asyncio.TaskGroup() as group:
+        bus = group.create_task(axiomd.bus.run(), name="bus")
+        looking = [
+            group.create_task(
+                watch(watcher, axiomd.database, axiomd.bus, axiomd.freshness), name=f"watcher {watcher.name}"
+            )
+            for watcher in axiomd.watchers
+        ]
+        if path := axiomd.settings.daemon.counters_file:
+            looking.append(group.create_task(_write_counters(axiomd, path), name="counters"))
+        await stop.wait()
+        log.info("stopping: no new events; what is in hand is finished")
+        for task in looking:
+            task.cancel()
+        await axiomd.bus.stop()
+        _, unfinished = await asyncio.wait([bus], timeout=axiomd.settings.daemon.stop_timeout_s)
+        if unfinished:
+            log.warning("work in hand took too long and was broken off; the next start sees to it")
+            bus.cancel()
+
+
+async def _write_counters(axiomd: Axiomd, path: Path) -> None:
+    """Write the web site's counters now and then, replacing the file in one step."""
+    while True:
+        try:
+            async with axiomd.database.session() as session:
+                state = await tables.get_state(session)
+            write_counters(path, state)
+        except (DatabaseUnavailable, OSError) as error:
+            log.error("the counters could not be written", file=str(path), error=str(error))
+        await asyncio.sleep(axiomd.settings.daemon.counters_interval_s)
+
+
+def write_counters(path: Path, state: dict[str, float]) -> None:
+    """Write credited_count and total_results_count as JSON; a reader sees the old file or the new one."""
+    counters = {
+        "credited_count": int(state[tables.CREDITED_BEFORE] + state[tables.CREDITED_COUNT]),
+        "total_results_count": int(state[tables.COMPLETED_BEFORE] + state[tables.COMPLETED_COUNT]),
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(counters) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+async def _obstacles(database: Database, axiomd: Axiomd | None) -> list[str]:
+    """Say what keeps the daemon from being ready."""
+    try:
+        await asyncio.wait_for(database.now(), 3.0)
+    except (DatabaseUnavailable, TimeoutError):
+        metrics.DATABASE_UP.set(0)
+        return ["the database can't be reached"]
+    metrics.DATABASE_UP.set(1)
+    if axiomd is None:
+        return ["starting"]
+    stale: Sequence[str] = axiomd.freshness.stale()
+    return [f"watcher {name} has not polled lately" for name in stale]

@@ -1,0 +1,128 @@
+"""`axiomd doctor`: checks what can go wrong, and says what to do about each."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+
+from axiomd import daemon
+from axiomd.boinc import schema, workunits
+from axiomd.boinc.config import ProjectConfig
+from axiomd.boinc.programs import CreateWork
+from axiomd.errors import AxiomdError, ProjectError
+from axiomd.settings import Settings
+from axiomd.store import schema as own_schema
+from axiomd.store import tables
+from axiomd.store.database import Database, read_clock
+
+CLOCK_TOLERANCE_S = 5.0
+
+
+class Verdict(StrEnum):
+    """How a check ended."""
+
+    GOOD = "good"
+    NOTE = "note"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found."""
+
+    check: str
+    verdict: Verdict
+    words: str
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Check the project, its database and the settings that depend on them."""
+    database, config = daemon.open_database(settings)
+    try:
+        return [*_examine_config(settings, config), *await _examine_database(settings, config, database)]
+    finally:
+        await database.close()
+
+
+def _examine_config(settings: Settings, config: ProjectConfig) -> list[Finding]:
+    findings = [Finding("config.xml", Verdict.GOOD, str(config.project_dir / "config.xml"))]
+    if settings.topup.enabled and settings.topup.targeted and not config.enable_assignment:
+        findings.append(
+            Finding(
+                "targeted jobs",
+                Verdict.WRONG,
+                "config.xml lacks <enable_assignment>1</enable_assignment>: targeted jobs would never be sent. "
+                "Add it, or set topup.targeted = false.",
+            )
+        )
+    if settings.abort.enabled and not config.send_result_abort:
+        findings.append(
+            Finding(
+                "aborts",
+                Verdict.NOTE,
+                "config.xml lacks <send_result_abort>1</send_result_abort>: clients are not told of cancelled jobs "
+                "and compute on in vain.",
+            )
+        )
+    if settings.topup.enabled and settings.experiments:
+        create_work = CreateWork(
+            settings.project.dir,
+            settings.topup.create_work,
+            settings.topup.timeout_s,
+            settings.topup.wu_template,
+            settings.topup.result_template,
+        )
+        for app in sorted({e.app or settings.project.apps[0] for e in settings.experiments.values()}):
+            try:
+                create_work.check(app)
+                findings.append(Finding("create_work", Verdict.GOOD, f"app {app}"))
+            except ProjectError as error:
+                findings.append(Finding("create_work", Verdict.WRONG, str(error)))
+    return findings
+
+
+async def _examine_database(settings: Settings, config: ProjectConfig, database: Database) -> list[Finding]:
+    findings: list[Finding] = []
+    try:
+        async with database.session() as session:
+            version = await schema.server_version(session)
+            findings.append(Finding("database", Verdict.GOOD, f"{database.login.place}, {version}"))
+            difference = await read_clock(session) - time.time()
+            findings.append(
+                Finding("clock", Verdict.GOOD, "agrees with the database's")
+                if abs(difference) <= CLOCK_TOLERANCE_S
+                else Finding(
+                    "clock",
+                    Verdict.NOTE,
+                    f"differs from the database's by {difference:.0f} s; the database's counts. Check NTP on both.",
+                )
+            )
+            missing = await schema.missing_columns(session, credit_by_app=config.credit_by_app)
+        if missing:
+            words = f"missing: {', '.join(missing)}. Bring the tables up to date with html/ops/upgrade_db.php."
+            return [*findings, Finding("BOINC's tables", Verdict.WRONG, words)]
+        findings.append(Finding("BOINC's tables", Verdict.GOOD, "complete"))
+        await daemon.read_project(database, config, settings)
+        findings.append(Finding("apps", Verdict.GOOD, ", ".join(settings.project.apps)))
+        findings.append(await _examine_transitioner(settings, database))
+        await daemon.check_ready(database, settings)
+        async with database.session() as session:
+            state = await tables.get_state(session)
+            await own_schema.check(session)
+        findings.append(Finding("axiomd's tables", Verdict.GOOD, f"baseline at {state[tables.BASELINE_AT]:.0f}"))
+    except AxiomdError as error:
+        findings.append(Finding("database", Verdict.WRONG, str(error)))
+    return findings
+
+
+async def _examine_transitioner(settings: Settings, database: Database) -> Finding:
+    async with database.session() as session:
+        due_at = await workunits.overdue_transition(session)
+        lag_s = await read_clock(session) - due_at if due_at is not None else 0.0
+    if lag_s > settings.repair.transitioner_behind_s:
+        words = (
+            f"a transition is overdue for {lag_s:.0f} s: is the transitioner running? See bin/status of the project."
+        )
+        return Finding("transitioner", Verdict.WRONG, words)
+    return Finding("transitioner", Verdict.GOOD, "keeps up")

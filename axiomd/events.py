@@ -1,0 +1,184 @@
+"""Every event, a frozen dataclass each: what was seen, with ids and times (Unix seconds), and no behaviour.
+
+Events are level-triggered: one says "this is so now". A condition that still holds is seen again at the next poll, so a
+lost event costs one poll and nothing else. `key` names what an event is about; the bus keeps one event a key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+
+class StuckCase(StrEnum):
+    """Why a workunit can't move, or a report was lost (docs/boinc.md tells each from the healthy case)."""
+
+    ORPHANED = "orphaned"
+    DEAD_TARGET = "dead_target"
+    SPENT_TARGET = "spent_target"
+    UNSENDABLE = "unsendable"
+    ORPHANED_BROADCAST = "orphaned_broadcast"
+    STALLED = "stalled"
+
+
+class StuckReason(StrEnum):
+    """Why a task counts as stuck."""
+
+    HOST_SILENT = "host_silent"
+    CEILING = "ceiling"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What all events share: the names under which they are counted and coalesced."""
+
+    name: ClassVar[str]
+
+    @property
+    def key(self) -> object:
+        """What the event is about."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class ResultCompleted(Event):
+    """A result is over and axiomd has not dealt with it for good."""
+
+    name: ClassVar[str] = "result_completed"
+    result_id: int
+    workunit_id: int
+
+    @property
+    def key(self) -> object:
+        """One event a result."""
+        return self.result_id
+
+
+@dataclass(frozen=True, slots=True)
+class ReportLost(Event):
+    """The transitioner's race overwrote a report: NO_REPLY stands where a report had come in."""
+
+    name: ClassVar[str] = "report_lost"
+    result_id: int
+    workunit_id: int
+
+    @property
+    def key(self) -> object:
+        """One event a result."""
+        return self.result_id
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStuck(Event):
+    """A task hangs: its host is silent, or it is out for longer than any task may be."""
+
+    name: ClassVar[str] = "task_stuck"
+    result_id: int
+    workunit_id: int
+    host_id: int
+    reason: StuckReason
+
+    @property
+    def key(self) -> object:
+        """One event a result."""
+        return self.result_id
+
+
+@dataclass(frozen=True, slots=True)
+class HostStale(Event):
+    """A host that counted as live is silent."""
+
+    name: ClassVar[str] = "host_stale"
+    host_id: int
+    last_contact_at: float
+
+    @property
+    def key(self) -> object:
+        """One event a host."""
+        return self.host_id
+
+
+@dataclass(frozen=True, slots=True)
+class HostReturned(Event):
+    """A host that counted as silent, or was never seen, made contact."""
+
+    name: ClassVar[str] = "host_returned"
+    host_id: int
+    last_contact_at: float
+
+    @property
+    def key(self) -> object:
+        """One event a host."""
+        return self.host_id
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSilent(Event):
+    """Most live hosts fell silent together: the server or its network is the patient."""
+
+    name: ClassVar[str] = "fleet_silent"
+    live_hosts: int
+    silent_hosts: int
+
+    @property
+    def key(self) -> object:
+        """One event for the fleet."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class WuFlagsStuck(Event):
+    """A workunit can't move."""
+
+    name: ClassVar[str] = "wu_flags_stuck"
+    workunit_id: int
+    case: StuckCase
+
+    @property
+    def key(self) -> object:
+        """One event a workunit."""
+        return self.workunit_id
+
+
+@dataclass(frozen=True, slots=True)
+class CoresIdle(Event):
+    """The fleet has idle cores."""
+
+    name: ClassVar[str] = "cores_idle"
+    cores: int
+    idle: int
+    hosts: tuple[tuple[int, int], ...]
+    """(host id, idle cores), hosts with idle cores only."""
+
+    @property
+    def key(self) -> object:
+        """One event for the fleet."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonDown(Event):
+    """A BOINC daemon doesn't do its work: transitions are overdue."""
+
+    name: ClassVar[str] = "daemon_down"
+    daemon: str
+    lag_s: float
+
+    @property
+    def key(self) -> object:
+        """One event a daemon."""
+        return self.daemon
+
+
+@dataclass(frozen=True, slots=True)
+class WorkunitSettled(Event):
+    """A workunit waits for its assimilator, and axiomd has dealt with each of its final results."""
+
+    name: ClassVar[str] = "workunit_settled"
+    workunit_id: int
+
+    @property
+    def key(self) -> object:
+        """One event a workunit."""
+        return self.workunit_id

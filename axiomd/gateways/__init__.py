@@ -1,0 +1,1 @@
+"""The outside: HTTP for metrics and health."""

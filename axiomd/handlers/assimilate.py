@@ -1,0 +1,47 @@
+"""WorkunitSettled -> assimilated: the end of a workunit, only after axiomd dealt with each of its final results.
+
+With DONE BOINC's file_deleter and db_purge may take files and rows away. Results that may still come in late keep an
+open mark, so that they are paid then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from axiomd.boinc import credit
+from axiomd.events import WorkunitSettled
+from axiomd.handlers.handler import Handler, Planned
+from axiomd.settings import Settings
+from axiomd.store.database import Database, Session, read_clock
+
+
+class AssimilateHandler(Handler):
+    """Marks workunits as assimilated (DONE)."""
+
+    name = "assimilate"
+    events = (WorkunitSettled,)
+    batch = 1000
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        super().__init__(dry_run=settings.daemon.dry_run)
+        self._database = database
+
+    async def plan(self, events: Sequence[WorkunitSettled]) -> list[Planned]:
+        """Say which workunits would be marked."""
+        return [
+            Planned("assimilate", f"workunit {event.workunit_id}", "every final result dealt with") for event in events
+        ]
+
+    async def act(self, events: Sequence[WorkunitSettled]) -> None:
+        """Mark those that still wait for it and still have no final result with an open mark."""
+        ids = sorted(event.workunit_id for event in events)
+
+        async def mark(session: Session) -> None:
+            await credit.lock_workunits(session, ids)
+            now = await read_clock(session)
+            settled = await credit.settled_among(session, ids, now)
+            if settled:
+                await credit.take_in_late(session, settled)
+                await credit.mark_assimilated(session, settled, now)
+
+        await self._database.transaction(mark)

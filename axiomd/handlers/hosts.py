@@ -1,0 +1,81 @@
+"""HostStale, HostReturned -> axiomd's own note of who is live. FleetSilent, DaemonDown -> a word in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from axiomd import metrics
+from axiomd.events import DaemonDown, FleetSilent, HostReturned, HostStale
+from axiomd.handlers.handler import Handler, Planned
+from axiomd.store import tables
+from axiomd.store.database import Database, Session, read_clock
+
+log = structlog.get_logger(__name__)
+
+
+class HostsHandler(Handler):
+    """Notes which hosts are live."""
+
+    name = "hosts"
+    events = (HostStale, HostReturned)
+    batch = 5000
+
+    def __init__(self, database: Database) -> None:
+        # The note is axiomd's own: a dry run needs it as much.
+        super().__init__(dry_run=False)
+        self._database = database
+
+    async def plan(self, events: Sequence[HostStale | HostReturned]) -> list[Planned]:
+        """Say which hosts would be noted."""
+        return [Planned("note", f"host {event.host_id}", event.name) for event in events]
+
+    async def act(self, events: Sequence[HostStale | HostReturned]) -> None:
+        """Note the hosts' new states."""
+
+        async def note(session: Session) -> tables.Totals:
+            now = await read_clock(session)
+            for event_type, live in ((HostStale, False), (HostReturned, True)):
+                ids = [event.host_id for event in events if isinstance(event, event_type)]
+                if ids:
+                    await tables.put_hosts(session, ids, live=live, now=now)
+            return await tables.totals(session)
+
+        counts = await self._database.transaction(note)
+        metrics.HOSTS.labels("live").set(counts.hosts_live)
+        metrics.HOSTS.labels("stale").set(counts.hosts_stale)
+
+
+class NoticeHandler(Handler):
+    """Tells the operator what axiomd can see and not mend; each trouble once, and when it comes again."""
+
+    name = "notice"
+    events = (FleetSilent, DaemonDown)
+
+    def __init__(self) -> None:
+        super().__init__(dry_run=False)
+        self._told: set[object] = set()
+
+    async def plan(self, events: Sequence[FleetSilent | DaemonDown]) -> list[Planned]:
+        """Say what there is to tell."""
+        return [Planned("tell", event.name, _words(event)) for event in events]
+
+    async def act(self, events: Sequence[FleetSilent | DaemonDown]) -> None:
+        """Tell it."""
+        for event in events:
+            if event.key not in self._told:
+                self._told.add(event.key)
+                log.warning(_words(event), event_type=event.name)
+
+
+def _words(event: FleetSilent | DaemonDown) -> str:
+    if isinstance(event, FleetSilent):
+        return (
+            f"{event.silent_hosts} of {event.live_hosts} live hosts are silent: aborts wait. "
+            "Look at the server's network and BOINC's scheduler."
+        )
+    return (
+        f"the {event.daemon} is behind: a transition is overdue for {event.lag_s:.0f} s. "
+        "See `bin/status` of the project, and start it if it is down."
+    )

@@ -1,0 +1,201 @@
+"""WuFlagsStuck, ReportLost -> repair: each stuck case as docs/boinc.md says, and lost reports brought back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import structlog
+
+from axiomd import metrics
+from axiomd.boinc import fleet, tasks, workunits
+from axiomd.boinc.project import Project
+from axiomd.boinc.tasks import LostReport
+from axiomd.boinc.workunits import TargetRules
+from axiomd.events import ReportLost, WuFlagsStuck
+from axiomd.handlers.handler import Cap, Handler, Planned
+from axiomd.policies.repair import Candidate, OpenWorkunit, Remedy, Repair, decide_repairs, stuck_case
+from axiomd.policies.topup import Host, idle_cores
+from axiomd.settings import Settings
+from axiomd.sql import Connection
+from axiomd.store import tables
+from axiomd.store.database import Database, Session, read_clock
+from axiomd.store.tables import Change, Entry
+
+log = structlog.get_logger(__name__)
+
+LOST_REPORT = "lost_report"
+
+
+class RepairHandler(Handler):
+    """Helps workunits that can't move."""
+
+    name = "repair"
+    events = (WuFlagsStuck,)
+
+    def __init__(self, database: Database, project: Project, settings: Settings) -> None:
+        super().__init__(dry_run=settings.daemon.dry_run)
+        self._database = database
+        self._project = project
+        self._settings = settings
+        self._cap = Cap("repair", settings.repair.cap, settings.repair.cap_window_s)
+        self.batch = settings.repair.batch
+
+    async def plan(self, events: Sequence[WuFlagsStuck]) -> list[Planned]:
+        """Say which workunits would be helped, and how."""
+        async with self._database.session() as session:
+            now = await read_clock(session)
+            candidates = await self._candidates(session, now)
+            repairs = await self._decide(session, [e.workunit_id for e in events], candidates, now)
+        return [
+            Planned(
+                "repair",
+                f"workunit {repair.workunit.workunit_id}",
+                f"{repair.case.value}: {repair.remedy.value}"
+                + (f" to host {repair.host_id}" if repair.host_id else ""),
+            )
+            for repair in repairs
+        ]
+
+    async def act(self, events: Sequence[WuFlagsStuck]) -> None:
+        """Help a batch of workunits."""
+        ids = sorted(event.workunit_id for event in events)
+        async with self._database.session() as session:
+            # Whom a job may go to is read before anything is locked: it takes longer, and may be a little old.
+            candidates = await self._candidates(session, await read_clock(session))
+
+        async def help_them(session: Session) -> list[Repair]:
+            await workunits.lock(session, ids)
+            now = await read_clock(session)
+            repairs = await self._decide(session, ids, candidates, now)
+            if repairs:
+                await self._apply(session, repairs, now)
+            return repairs
+
+        repairs = await self._database.transaction(help_them)
+        for case, count in Counter(repair.case.value for repair in repairs).items():
+            metrics.FLAGS_REPAIRED.labels(case).inc(count)
+            log.info("workunits repaired", count=count, case=case)
+
+    async def _candidates(self, connection: Connection, now: float) -> list[Candidate]:
+        if self._settings.repair.method == "free":
+            return []
+        hosts = self._settings.hosts
+        live = await fleet.live_hosts(connection, now - hosts.live_after_contact_s)
+        workload = await fleet.workload(connection, self._project.app_ids)
+        topup = self._settings.topup
+        candidates = []
+        for host in live:
+            jobs = sum(workload.of_host(host.host_id).values())
+            idle = idle_cores(Host(host.host_id, host.ncpus, host.ngpus, host.memory, jobs), topup)
+            if idle and host.host_id not in hosts.exclude:
+                candidates.append(Candidate(host.host_id, host.memory * topup.memory_share, idle))
+        return candidates
+
+    async def _decide(
+        self, connection: Connection, ids: Sequence[int], candidates: Sequence[Candidate], now: float
+    ) -> list[Repair]:
+        repair = self._settings.repair
+        rules = TargetRules(now - self._settings.hosts.dead_after_s, frozenset(self._settings.hosts.exclude))
+        used, _ = await tables.used_in_window(connection, "repair", now, repair.cap_window_s)
+        stuck = []
+        for workunit in await workunits.open_workunits(connection, ids, rules):
+            if case := stuck_case(workunit, repair, now):
+                stuck.append((workunit, case))
+        if not stuck:
+            return []
+        return decide_repairs(stuck[: int(self._cap.left(used))], candidates, repair)
+
+    async def _apply(self, session: Session, repairs: Sequence[Repair], now: float) -> None:
+        counts = Counter(repair.case.value for repair in repairs)
+        changes = [
+            Change(
+                "workunit",
+                repair.workunit.workunit_id,
+                f"repair:{repair.case.value}",
+                _before(repair.workunit),
+                {"remedy": repair.remedy.value, "host": repair.host_id},
+            )
+            for repair in repairs
+        ]
+        entry = Entry(now, "repair", WuFlagsStuck.name, len(repairs), detail=counts)
+        await tables.write_journal(session, entry, changes)
+        freed = [repair.workunit for repair in repairs if repair.remedy is Remedy.FREE]
+        retargeted = [(repair.workunit, repair.host_id) for repair in repairs if repair.remedy is Remedy.RETARGET]
+        woken = [repair.workunit.workunit_id for repair in repairs if repair.remedy is Remedy.WAKE]
+        if unsendable := [workunit.workunit_id for workunit, _ in retargeted if workunit.unsent]:
+            await tasks.withdraw(session, await tasks.unsent_of(session, unsendable))
+        if freed:
+            await workunits.free(session, freed, now)
+        if retargeted:
+            await workunits.retarget(session, retargeted, now)
+        if woken:
+            await workunits.wake(session, woken, now)
+
+
+def _before(workunit: OpenWorkunit) -> dict[str, object]:
+    return {
+        "transitioner_flags": workunit.flags,
+        "transition_time": workunit.transition_at,
+        "targets": [a.host_id for a in workunit.assignments][:10],
+    }
+
+
+class ReportsHandler(Handler):
+    """Brings lost reports back."""
+
+    name = "reports"
+    events = (ReportLost,)
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        super().__init__(dry_run=settings.daemon.dry_run)
+        self._database = database
+        self._repair = settings.repair
+        self._cap = Cap("repair", settings.repair.cap, settings.repair.cap_window_s)
+        self.batch = settings.repair.batch
+
+    async def plan(self, events: Sequence[ReportLost]) -> list[Planned]:
+        """Say which reports would be brought back, as what."""
+        async with self._database.session() as session:
+            lost = await self._decide(session, events, await read_clock(session))
+        return [
+            Planned(
+                "repair",
+                f"result {report.result_id}",
+                f"lost {'success' if report.success else 'error'} report",
+            )
+            for report in lost
+        ]
+
+    async def act(self, events: Sequence[ReportLost]) -> None:
+        """Bring a batch of reports back."""
+
+        async def bring_back(session: Session) -> list[LostReport]:
+            await tasks.lock(session, (e.workunit_id for e in events), (e.result_id for e in events))
+            now = await read_clock(session)
+            lost = await self._decide(session, events, now)
+            if lost:
+                changes = [
+                    Change(
+                        "result",
+                        report.result_id,
+                        f"repair:{LOST_REPORT}",
+                        {"outcome": 4, "validate_state": report.validate_state},
+                        {"outcome": 1, "validate_state": 0} if report.success else {"outcome": 3, "validate_state": 2},
+                    )
+                    for report in lost
+                ]
+                entry = Entry(now, "repair", ReportLost.name, len(lost), detail={LOST_REPORT: len(lost)})
+                await tables.write_journal(session, entry, changes)
+                await tasks.restore(session, lost, now)
+            return lost
+
+        lost = await self._database.transaction(bring_back)
+        if lost:
+            metrics.FLAGS_REPAIRED.labels(LOST_REPORT).inc(len(lost))
+            log.info("lost reports brought back", count=len(lost))
+
+    async def _decide(self, connection: Connection, events: Sequence[ReportLost], now: float) -> list[LostReport]:
+        used, _ = await tables.used_in_window(connection, "repair", now, self._repair.cap_window_s)
+        lost = await tasks.reports(connection, [event.result_id for event in events])
+        return lost[: int(self._cap.left(used))] if lost else []

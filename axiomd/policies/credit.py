@@ -1,0 +1,223 @@
+"""What a finished result is worth, and whether it is paid now, later or never.
+
+Rules that no setting turns off: nothing is paid twice, nothing that isn't final, nothing that finished before the
+baseline; time counts only as far as the server itself saw it pass; a consolation for failed work needs a minimum of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from axiomd.settings import DAY_S, CreditSettings
+
+
+class Ending(StrEnum):
+    """How a result ended, as far as payment goes. boinc.states reads it off a result's row."""
+
+    VALID = "valid"
+    INVALID = "invalid"
+    FAILED = "failed"
+    ABORTED_BY_PROJECT = "aborted_by_project"
+    NOT_NEEDED = "not_needed"
+    NOT_FINAL = "not_final"
+
+
+class Refusal(StrEnum):
+    """Why a result is never paid."""
+
+    OTHER_APP = "other_app"
+    ALREADY_GRANTED = "already_granted"
+    BEFORE_BASELINE = "before_baseline"
+    NO_HOST = "no_host"
+    NO_USER = "no_user"
+    INVALID = "invalid"
+    CANCELLED = "cancelled"
+    NOT_NEEDED = "not_needed"
+    FAILED = "failed"
+    TOO_SHORT = "too_short"
+    WORTH_NOTHING = "worth_nothing"
+
+
+class Delay(StrEnum):
+    """Why a result is paid later."""
+
+    NOT_FINAL = "not_final"
+    CAP = "cap"
+    HOST_DAY_CAP = "host_day_cap"
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedResult:
+    """What a decision about credit needs to know of a result. Times are Unix seconds; speeds operations a second."""
+
+    result_id: int
+    workunit_id: int
+    app_id: int
+    host_id: int
+    user_id: int
+    team_id: int
+    ending: Ending
+    exit_status: int
+    elapsed_s: float
+    sent_at: float
+    received_at: float
+    granted_credit: float
+    cancelled: bool = False
+    ended_by_axiomd: bool = False
+    uses_gpu: bool = False
+    fpops: float = 0.0
+    gpu_fpops: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Pay this result so much."""
+
+    result: FinishedResult
+    credit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Never pay this result."""
+
+    result: FinishedResult
+    reason: Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Defer:
+    """Look at this result again, not before `until` (Unix seconds)."""
+
+    result: FinishedResult
+    reason: Delay
+    until: float
+
+
+@dataclass(slots=True)
+class CreditDecisions:
+    """What was decided about a batch of results."""
+
+    grants: list[Grant] = field(default_factory=list)
+    refusals: list[Refuse] = field(default_factory=list)
+    deferrals: list[Defer] = field(default_factory=list)
+
+    @property
+    def credit(self) -> float:
+        """Sum of the grants."""
+        return sum(grant.credit for grant in self.grants)
+
+
+@dataclass(frozen=True, slots=True)
+class CreditState:
+    """What was granted before, for the caps; and what counts as history."""
+
+    app_ids: frozenset[int]
+    baseline_at: float
+    granted_in_window: float = 0.0
+    granted_today: Mapping[int, float] = field(default_factory=dict)
+    """Credit granted on this UTC day, by host id."""
+
+
+CREDIT_STEP = 1 / 1024
+"""Credit is a multiple of this, so that sums are exact in binary floating point, in whatever order they are taken."""
+
+# How long to leave a result alone that a cap put off: the rolling window moves on all the time.
+CAP_RETRY_S = 30.0
+
+
+def decide_credit(
+    results: Iterable[FinishedResult], state: CreditState, settings: CreditSettings, now: float
+) -> CreditDecisions:
+    """Decide for each result whether it is paid, refused or put off. Who finished first is served first."""
+    decisions = CreditDecisions()
+    granted = state.granted_in_window
+    today = dict(state.granted_today)
+    for result in sorted(results, key=lambda result: (result.received_at, result.result_id)):
+        reason = refusal(result, state)
+        if reason is not None:
+            decisions.refusals.append(Refuse(result, reason))
+            continue
+        if result.ending is Ending.NOT_FINAL:
+            decisions.deferrals.append(Defer(result, Delay.NOT_FINAL, now))
+            continue
+        worth = value(result, settings)
+        if isinstance(worth, Refusal):
+            decisions.refusals.append(Refuse(result, worth))
+        elif granted + worth > settings.cap:
+            decisions.deferrals.append(Defer(result, Delay.CAP, now + CAP_RETRY_S))
+        elif today.get(result.host_id, 0.0) + worth > settings.host_day_cap:
+            decisions.deferrals.append(Defer(result, Delay.HOST_DAY_CAP, next_day(now)))
+        else:
+            granted += worth
+            today[result.host_id] = today.get(result.host_id, 0.0) + worth
+            decisions.grants.append(Grant(result, worth))
+    return decisions
+
+
+def refusal(result: FinishedResult, state: CreditState) -> Refusal | None:
+    """Why this result is never paid, whatever it is worth; None if nothing speaks against it."""
+    if result.app_id not in state.app_ids:
+        return Refusal.OTHER_APP
+    if result.granted_credit > 0:
+        return Refusal.ALREADY_GRANTED
+    if result.ending is Ending.NOT_FINAL:
+        return None
+    if 0 < result.received_at < state.baseline_at:
+        return Refusal.BEFORE_BASELINE
+    if result.ending is Ending.NOT_NEEDED:
+        return Refusal.NOT_NEEDED
+    if result.ending is Ending.INVALID:
+        return Refusal.INVALID
+    if (result.cancelled or result.ending is Ending.ABORTED_BY_PROJECT) and not (
+        result.ended_by_axiomd and result.ending is Ending.VALID
+    ):
+        return Refusal.CANCELLED
+    if not result.host_id:
+        return Refusal.NO_HOST
+    if not result.user_id:
+        return Refusal.NO_USER
+    return None
+
+
+def value(result: FinishedResult, settings: CreditSettings) -> float | Refusal:
+    """Credit that a result is worth, a multiple of CREDIT_STEP; or why it is worth nothing."""
+    if result.ending is Ending.FAILED:
+        credit = settings.failures.get(result.exit_status, settings.failure_other)
+        if credit <= 0:
+            return Refusal.FAILED
+        if result.received_at - result.sent_at < settings.failure_min_s:
+            return Refusal.TOO_SHORT
+    else:
+        credit = _valid_credit(result, settings)
+    credit = math.floor(credit / CREDIT_STEP + 0.5) * CREDIT_STEP
+    return credit if credit > 0 else Refusal.WORTH_NOTHING
+
+
+def counted_time(result: FinishedResult) -> float:
+    """Seconds that count: what the client claims, but no more than the server saw pass, and never below 0."""
+    seen = max(result.received_at - result.sent_at, 0.0)
+    claimed = result.elapsed_s if math.isfinite(result.elapsed_s) else 0.0
+    return min(max(claimed, 0.0), seen)
+
+
+def _valid_credit(result: FinishedResult, settings: CreditSettings) -> float:
+    if settings.policy == "flat":
+        return settings.flat
+    elapsed = counted_time(result)
+    if settings.policy == "tiers":
+        reached = [credit for start, credit in settings.tiers if elapsed >= start]
+        return reached[-1] if reached else 0.0
+    if result.uses_gpu:
+        speed = min(max(result.gpu_fpops, 0.0), settings.max_gpu_fpops)
+    else:
+        speed = min(max(result.fpops, 0.0), settings.max_fpops)
+    return elapsed * speed * settings.flops_scale if math.isfinite(speed) else 0.0
+
+
+def next_day(now: float) -> float:
+    """Start of the next UTC day, Unix seconds."""
+    return (now // DAY_S + 1) * DAY_S

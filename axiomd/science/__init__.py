@@ -1,0 +1,1 @@
+"""What the fleet computes, as data: the catalogue of experiments."""

@@ -1,0 +1,375 @@
+"""Every setting of axiomd: one typed TOML file, environment variables above it, BOINC's config.xml for the rest.
+
+Durations are seconds (`_s`), sizes are bytes unless the name says otherwise, credit is BOINC credit (cobblestones).
+An environment variable `AXIOMD_SECTION__KEY` wins over the file, for example `AXIOMD_CREDIT__CAP=20000`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from axiomd.errors import SettingsError
+
+HOUR_S = 3600.0
+DAY_S = 86400.0
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    return value
+
+
+Seconds = Annotated[float, Field(gt=0), AfterValidator(_finite)]
+Amount = Annotated[float, Field(ge=0), AfterValidator(_finite)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A table of the settings file: unknown keys are errors, and nothing changes after it was read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ProjectSettings(Section):
+    """The BOINC project that axiomd looks after."""
+
+    dir: Path = Field(description="the project's folder, the one that holds config.xml")
+    apps: tuple[str, ...] = Field(
+        min_length=1,
+        description="names of the apps that axiomd looks after; results of others are never touched",
+    )
+
+
+class DatabaseSettings(Section):
+    """How to reach the project's database. What is left empty comes from the project's config.xml."""
+
+    host: str = Field("", description="host name or address; empty: db_host of config.xml")
+    port: int = Field(0, ge=0, le=65535, description="TCP port; 0: the one in db_host of config.xml, else 3306")
+    unix_socket: str = Field("", description="path of the server's unix socket; wins over host and port")
+    name: str = Field("", description="name of the database; empty: db_name of config.xml")
+    user: str = Field("", description="user; empty: db_user of config.xml")
+    password: SecretStr = Field(SecretStr(""), description="password; empty: password_file, then config.xml")
+    password_file: Path | None = Field(None, description="file whose first line is the password")
+    connect_timeout_s: Seconds = Field(5.0, description="a connection that takes longer counts as unreachable")
+    pool_size: int = Field(6, ge=3, le=64, description="connections that axiomd keeps at most")
+
+
+class IntakeSettings(Section):
+    """How finished results are found."""
+
+    mode: Literal["assimilator", "mod_time", "in_flight"] = Field(
+        "assimilator",
+        description="assimilator: axiomd is the assimilator of its apps, BOINC's own index is the queue; "
+        "mod_time: beside another assimilator, by the index of `axiomd migrate --index`; "
+        "in_flight: beside another assimilator without that index, at a cost that grows with work in flight",
+    )
+    interval_s: Seconds = Field(2.0, description="between two looks for finished results")
+    late_interval_s: Seconds = Field(30.0, description="between two looks at results that may still come in late")
+    page: int = Field(2000, ge=10, le=20000, description="results that one query fetches")
+    overlap_s: Seconds = Field(120.0, description="how far a look reaches back; longer than any transaction")
+
+
+class CreditSettings(Section):
+    """What finished work is worth. A preset under a log's date fills in policy, tiers and failures."""
+
+    enabled: bool = Field(True, description="grant credit")
+    preset: str = Field("", description="name of a shipped rule, see `axiomd config presets`; empty: the keys below")
+    policy: Literal["flat", "tiers", "flops"] = Field("flat", description="how a valid result is valued")
+    flat: Amount = Field(2.0, description="credit for a valid result (policy flat)")
+    tiers: tuple[tuple[Amount, Amount], ...] = Field(
+        (), description="pairs [elapsed seconds from which it holds, credit], ascending (policy tiers)"
+    )
+    flops_scale: Amount = Field(
+        200 / (DAY_S * 1e9),
+        description="credit for one floating-point operation (policy flops); BOINC's own: 200 a day at 1e9 a second",
+    )
+    max_fpops: Amount = Field(1e11, description="a host's claimed speed of one core counts for no more (1/s)")
+    max_gpu_fpops: Amount = Field(1e14, description="a host's claimed speed of one GPU counts for no more (1/s)")
+    failures: dict[int, Amount] = Field(
+        default_factory=dict, description="consolation for failed work: credit by exit_status"
+    )
+    failure_other: Amount = Field(0.0, description="consolation for an exit_status that `failures` doesn't name")
+    failure_min_s: Seconds = Field(
+        600.0, description="no consolation for less time than this between sent_time and received_time"
+    )
+    cap: Amount = Field(50_000.0, description="credit granted at most in a rolling window; past it results wait")
+    cap_window_s: Seconds = Field(6 * HOUR_S, description="length of that window")
+    host_day_cap: Amount = Field(20_000.0, description="credit for one host and UTC day at most; past it results wait")
+    batch: int = Field(1000, ge=1, le=10_000, description="results paid in one transaction at most")
+
+    @field_validator("tiers")
+    @classmethod
+    def _ascending(cls, tiers: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+        starts = [start for start, _ in tiers]
+        if starts != sorted(set(starts)):
+            raise ValueError("the first numbers of the tiers must ascend")
+        return tiers
+
+    @model_validator(mode="after")
+    def _tiers_given(self) -> CreditSettings:
+        if self.policy == "tiers" and not self.tiers and not self.preset:
+            raise ValueError("policy 'tiers' needs tiers = [[0, 5], [30, 15], ...]")
+        return self
+
+
+class HostSettings(Section):
+    """When a host counts as live, silent or dead, and which are left out."""
+
+    live_after_contact_s: Seconds = Field(DAY_S, description="a host is live for so long after its last contact")
+    dead_after_s: Seconds = Field(7 * DAY_S, description="a host silent for so long will not fetch its targeted jobs")
+    exclude: tuple[int, ...] = Field((), description="ids of hosts that get no work from axiomd")
+    fleet_silent_share: Share = Field(
+        0.5, description="if this share of the live hosts falls silent together, the server is the patient"
+    )
+    fleet_silent_after_s: Seconds = Field(
+        2 * HOUR_S, description="silence of that many hosts for so long makes the fleet silent"
+    )
+    fleet_min_hosts: Count = Field(4, description="a fleet smaller than this is never called silent")
+    interval_s: Seconds = Field(30.0, description="between two looks at the hosts")
+
+
+class AbortSettings(Section):
+    """When a task that hangs is ended."""
+
+    enabled: bool = Field(True, description="abort stuck tasks")
+    interval_s: Seconds = Field(60.0, description="between two looks for stuck tasks")
+    stuck_after_s: Seconds = Field(12 * HOUR_S, description="a task sent longer ago than this can be stuck")
+    silent_after_s: Seconds = Field(6 * HOUR_S, description="... if its host has been silent longer than this")
+    ceiling_s: Seconds = Field(48 * HOUR_S, description="a task sent longer ago than this is cancelled anywhere")
+    stuck_delay_bounds: Amount = Field(0.5, description="stuck_after_s is at least this share of delay_bound")
+    silent_delay_bounds: Amount = Field(0.25, description="silent_after_s is at least this share of delay_bound")
+    ceiling_delay_bounds: Amount = Field(2.0, description="ceiling_s is at least this many times delay_bound")
+    batch: int = Field(200, ge=1, le=2000, description="tasks ended in one transaction at most")
+    cap: Count = Field(2000, description="tasks ended at most in a rolling window")
+    cap_window_s: Seconds = Field(6 * HOUR_S, description="length of that window")
+
+
+class RepairSettings(Section):
+    """When a workunit that can't move is helped, and how."""
+
+    enabled: bool = Field(True, description="repair stuck workunits and lost reports")
+    interval_s: Seconds = Field(60.0, description="between two looks for stuck workunits")
+    min_age_s: Seconds = Field(600.0, description="a job younger than this, or touched since, is never stuck")
+    stalled_after_s: Seconds = Field(
+        HOUR_S,
+        description="a job without flags whose next transition lies further ahead than this can be stalled",
+    )
+    method: Literal["retarget", "free"] = Field(
+        "retarget", description="retarget: to another live host where one is fit; free: to any host that asks"
+    )
+    transitioner_behind_s: Seconds = Field(600.0, description="a transition overdue for so long is DaemonDown")
+    batch: int = Field(200, ge=1, le=2000, description="workunits repaired in one transaction at most")
+    cap: Count = Field(20_000, description="workunits repaired at most in a rolling window")
+    cap_window_s: Seconds = Field(6 * HOUR_S, description="length of that window")
+
+
+class TopupSettings(Section):
+    """How idle cores get work."""
+
+    enabled: bool = Field(True, description="make new work for idle cores")
+    interval_s: Seconds = Field(60.0, description="between two looks for idle cores")
+    targeted: bool = Field(True, description="true: each job for one host; false: for any host that asks")
+    jobs_per_core: Amount = Field(1.0, description="a host with fewer jobs per usable core than this has idle cores")
+    max_jobs_per_core: Amount = Field(2.0, description="no host gets more jobs per usable core than this")
+    max_cores: Count = Field(64, description="usable cores of a host at most (BOINC's max_ncpus is 64 by default)")
+    memory_share: Share = Field(0.75, description="share of a host's memory that its jobs may need together")
+    jobs_per_gpu: Amount = Field(1.0, description="GPU jobs that a GPU gets at once")
+    create_work: str = Field("bin/create_work", description="the project's program, below project.dir")
+    wu_template: str = Field("", description="input template below project.dir; empty: templates/<app>_in")
+    result_template: str = Field("", description="output template below project.dir; empty: templates/<app>_out")
+    timeout_s: Seconds = Field(120.0, description="create_work may take so long")
+    batch: int = Field(500, ge=1, le=5000, description="jobs made by one call of create_work at most")
+    cap: Count = Field(5000, description="jobs made at most in a rolling window")
+    cap_window_s: Seconds = Field(6 * HOUR_S, description="length of that window")
+
+
+class ExperimentSettings(Section):
+    """One experiment that top-up deploys. Memory, GPU and version come from the experiments' catalogue."""
+
+    weight: Amount = Field(1.0, description="share of the jobs, relative to the other experiments' weights")
+    target: Count = Field(100, description="independent results (seeds) wanted")
+    app: str = Field("", description="app that runs it; empty: the first of project.apps")
+    gpu: bool = Field(False, description="a GPU job: only for hosts with GPUs")
+    version: int = Field(0, ge=0, description="version in the workunits' names; 0: the catalogue's")
+    memory: int = Field(0, ge=0, description="bytes of memory that a job needs; 0: the catalogue's")
+    pilot: bool = Field(False, description="a pilot: only to a few large hosts")
+    pilot_hosts: Count = Field(5, description="how many hosts a pilot goes to")
+    inputs: tuple[str, ...] = Field((), description="names of staged input files that each job gets")
+    command_line: str = Field("", description="command line of each job")
+
+
+class AuditSettings(Section):
+    """How strictly `axiomd audit` judges."""
+
+    strict: bool = Field(
+        True,
+        description="true: axiomd alone grants credit, and its ledger must explain every total_credit; "
+        "false: another program grants too, and a difference is reported without being judged",
+    )
+
+
+class HttpSettings(Section):
+    """Where metrics and health are served."""
+
+    enabled: bool = Field(True, description="serve /metrics, /healthz and /readyz")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(9464, ge=0, le=65535, description="port; 0: any free one, named in the log")
+
+
+class LogSettings(Section):
+    """How axiomd logs."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal, else JSON")
+
+
+class DaemonSettings(Section):
+    """The daemon as a whole."""
+
+    dry_run: bool = Field(False, description="decide and log, change nothing")
+    stop_timeout_s: Seconds = Field(4.0, description="work in hand gets so long to end when the daemon stops")
+    counters_file: Path | None = Field(
+        None, description="JSON file with credited_count and total_results_count for the web site"
+    )
+    counters_interval_s: Seconds = Field(60.0, description="between two writings of that file")
+    status_interval_s: Seconds = Field(15.0, description="between two readings of the fleet for the metrics")
+    catalogue: Path | None = Field(None, description="catalogue of experiments; empty: the one that axiomd ships")
+
+
+class Settings(BaseSettings):
+    """All settings. `load` reads them; a test may build one directly."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        env_prefix="AXIOMD_",
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
+    )
+
+    project: ProjectSettings
+    database: DatabaseSettings = DatabaseSettings()
+    intake: IntakeSettings = IntakeSettings()
+    credit: CreditSettings = CreditSettings()
+    hosts: HostSettings = HostSettings()
+    abort: AbortSettings = AbortSettings()
+    repair: RepairSettings = RepairSettings()
+    topup: TopupSettings = TopupSettings()
+    experiments: dict[str, ExperimentSettings] = Field(default_factory=dict)
+    audit: AuditSettings = AuditSettings()
+    http: HttpSettings = HttpSettings()
+    log: LogSettings = LogSettings()
+    daemon: DaemonSettings = DaemonSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment variables win over the file, whose tables come in as arguments."""
+        return env_settings, init_settings
+
+    @field_validator("experiments")
+    @classmethod
+    def _experiment_names(cls, experiments: dict[str, ExperimentSettings]) -> dict[str, ExperimentSettings]:
+        for name in experiments:
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+                raise ValueError(f"'{name}' is no experiment's name: small letters, digits and _ only")
+        return experiments
+
+
+def load(path: Path) -> Settings:
+    """Read the settings file.
+
+    Raises SettingsError naming the file, the line and the setting that is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: {error.strerror}. Name the settings file with --config or AXIOMD_CONFIG."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: not a UTF-8 text file") from error
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}") from error
+    try:
+        return Settings(**tables)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_complaints(path, text, error))) from None
+
+
+def _complaints(path: Path, text: str, error: ValidationError) -> list[str]:
+    """One line for each wrong setting: file, line, setting, what is wrong."""
+    complaints = []
+    for problem in error.errors(include_url=False, include_input=False):
+        keys = [str(key) for key in problem["loc"] if not isinstance(key, int)]
+        line = _line_of(text, keys)
+        where = f"{path}:{line}" if line else f"{path}"
+        what = {
+            "extra_forbidden": "unknown setting; `axiomd config show` lists all",
+            "missing": "missing setting",
+        }.get(problem["type"], problem["msg"].removeprefix("Value error, "))
+        complaints.append(f"{where}: {'.'.join(keys)}: {what}")
+    return complaints
+
+
+def _line_of(text: str, keys: list[str]) -> int:
+    """Line (from 1) where a setting stands in a TOML text, or of the nearest table above it; 0 if neither is there."""
+    best, best_depth = 0, 0
+    table: list[str] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        stripped = line.strip()
+        if header := re.match(r"\[+\s*([^\]]+?)\s*\]+", stripped):
+            table = [part.strip().strip("\"'") for part in header[1].split(".")]
+            here = table
+        elif entry := re.match(r"([A-Za-z0-9_.\"'-]+)\s*=", stripped):
+            here = table + [part.strip("\"'") for part in entry[1].split(".")]
+        else:
+            continue
+        depth = len(here)
+        if here == keys[:depth] and depth > best_depth:
+            best, best_depth = number, depth
+    return best
+
+
+def rows(settings: Settings) -> list[tuple[str, Any, str]]:
+    """Every setting as (name, value, description), passwords hidden: what `axiomd config show` prints."""
+    result: list[tuple[str, Any, str]] = []
+    for section_name in type(settings).model_fields:
+        section = getattr(settings, section_name)
+        tables = (
+            {f"experiments.{name}": table for name, table in section.items()}
+            if isinstance(section, dict)
+            else {section_name: section}
+        )
+        for prefix, table in tables.items():
+            for key, field in type(table).model_fields.items():
+                value = getattr(table, key)
+                shown = str(value) if isinstance(value, SecretStr | Path) else value
+                result.append((f"{prefix}.{key}", shown, field.description or ""))
+    return result

@@ -1,0 +1,289 @@
+"""axiomd's own tables as functions: state, journal, ledger and accounts, marks on results, experiments, jobs, hosts.
+
+Each takes the connection to work on; a change belongs into a transaction of `store.database`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from axiomd.policies.credit import CreditDecisions
+from axiomd.settings import DAY_S
+from axiomd.sql import Connection, load_statements, values
+
+SQL = load_statements("axiomd.store", "queries.sql")
+
+BASELINE_AT = "baseline_at"
+CREDITED_COUNT, CREDITED_BEFORE = "credited_count", "credited_count_before"
+COMPLETED_COUNT, COMPLETED_BEFORE = "completed_count", "completed_count_before"
+"""Results that axiomd paid, and dealt with for good; and how many there were at the baseline."""
+MOD_TIME_CURSOR = "intake_mod_time"
+ID_CURSOR, ID_CURSOR_NEXT, ID_CURSOR_AT = "intake_result_id", "intake_result_id_next", "intake_result_id_at"
+"""How far intake has looked, in the modes that have a cursor."""
+
+
+class Mark(IntEnum):
+    """axiomd_result.credit_mark."""
+
+    OPEN = 0
+    PAID = 1
+    REFUSED = 2
+
+
+class Account(IntEnum):
+    """axiomd_account.kind."""
+
+    HOST = 1
+    USER = 2
+    TEAM = 3
+
+
+class JobState(IntEnum):
+    """axiomd_job.state."""
+
+    INTENDED = 0
+    MADE = 1
+    GIVEN_UP = 2
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A journal entry to be written: every change of a kind in one transaction."""
+
+    at: float
+    kind: str
+    cause: str
+    changes: int
+    credit: float = 0.0
+    detail: Mapping[str, int] | None = None
+    actor: str = "axiomd"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row of a BOINC table that was changed: what its columns said before and after."""
+
+    subject: str
+    row_id: int
+    reason: str
+    before: Mapping[str, object]
+    after: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class IntendedJob:
+    """A job that top-up decided to make."""
+
+    name: str
+    journal_id: int
+    app: str
+    experiment: str
+    seed: int
+    host_id: int
+    tries: int = 0
+
+
+async def get_state(connection: Connection) -> dict[str, float]:
+    """Every named number: baseline, cursors, counters."""
+    return {str(name): float(value) for name, value in await connection.fetch(SQL["all_state"])}
+
+
+async def lock_state(connection: Connection, name: str) -> None:
+    """Lock a named number until the transaction ends: whoever wants it too waits."""
+    await connection.fetch(SQL["lock_state"], {"name": name})
+
+
+async def set_state(connection: Connection, name: str, value: float) -> None:
+    """Set a named number."""
+    await connection.execute(SQL["set_state"], {"name": name, "value": value})
+
+
+async def add_state(connection: Connection, name: str, value: float) -> None:
+    """Add to a named number that exists."""
+    await connection.execute(SQL["add_state"], {"name": name, "value": value})
+
+
+async def write_journal(connection: Connection, entry: Entry, changes: Sequence[Change] = ()) -> int:
+    """Write a journal entry with the rows that it changed; its id."""
+    journal_id = await connection.insert(
+        SQL["insert_journal"],
+        {
+            "at": entry.at,
+            "kind": entry.kind,
+            "cause": entry.cause,
+            "actor": entry.actor,
+            "changes": entry.changes,
+            "credit": entry.credit,
+            "detail": json.dumps(dict(entry.detail or {}), sort_keys=True),
+        },
+    )
+    if changes:
+        rows = (
+            (journal_id, c.subject, c.row_id, c.reason, json.dumps(dict(c.before)), json.dumps(dict(c.after)))
+            for c in changes
+        )
+        await connection.execute(SQL["insert_changes"].format(rows=values(rows)))
+    return journal_id
+
+
+async def used_in_window(connection: Connection, kind: str, now: float, window_s: float) -> tuple[int, float]:
+    """Changes and credit of a kind in the rolling window that ends now."""
+    rows = await connection.fetch(SQL["journal_window"], {"kind": kind, "since": now - window_s})
+    return int(rows[0][0]), float(rows[0][1])
+
+
+async def granted_today(connection: Connection, host_ids: Iterable[int], now: float) -> dict[int, float]:
+    """Credit granted on this UTC day to each of these hosts that got any."""
+    ids = sorted({host_id for host_id in host_ids if host_id})
+    if not ids:
+        return {}
+    rows = await connection.fetch(SQL["granted_today"], {"day": int(now // DAY_S), "ids": ids})
+    return {int(host_id): float(credit) for host_id, credit in rows}
+
+
+async def write_ledger(connection: Connection, journal_id: int, decisions: CreditDecisions) -> None:
+    """Write a grant for each result; the key on result_id makes a second one impossible."""
+    rows = (
+        (g.result.result_id, journal_id, g.result.host_id, g.result.user_id, g.result.team_id, g.credit)
+        for g in decisions.grants
+    )
+    await connection.execute(SQL["insert_ledger"].format(rows=values(rows)))
+
+
+async def add_to_accounts(
+    connection: Connection,
+    kind: Account,
+    sums: Mapping[int, float],
+    openings: Mapping[int, float],
+    now: float,
+) -> None:
+    """Add to what hosts, users or teams got; `openings` are their totals before, noted at the first grant."""
+    day = int(now // DAY_S)
+    rows = ((int(kind), id_, openings[id_], credit, day, credit) for id_, credit in sorted(sums.items()))
+    await connection.execute(SQL["add_to_accounts"].format(rows=values(rows)))
+
+
+async def close_results(connection: Connection, decisions: CreditDecisions) -> None:
+    """Close the marks of results that were paid or refused."""
+    rows: list[tuple[int, int, int, str]] = [
+        (g.result.result_id, g.result.workunit_id, int(Mark.PAID), "") for g in decisions.grants
+    ]
+    rows += [(r.result.result_id, r.result.workunit_id, int(Mark.REFUSED), r.reason.value) for r in decisions.refusals]
+    if rows:
+        rows.sort()
+        await connection.execute(SQL["close_results"].format(rows=values(rows)))
+
+
+async def defer_results(connection: Connection, decisions: CreditDecisions) -> None:
+    """Note when results that have to wait are looked at again."""
+    rows = sorted(
+        (d.result.result_id, d.result.workunit_id, int(Mark.OPEN), d.reason.value, d.until) for d in decisions.deferrals
+    )
+    if rows:
+        await connection.execute(SQL["defer_results"].format(rows=values(rows)))
+
+
+async def closed_among(connection: Connection, result_ids: Sequence[int]) -> set[int]:
+    """Those of these results that were paid or refused."""
+    return {int(row[0]) for row in await connection.fetch(SQL["closed_among"], {"ids": result_ids})}
+
+
+async def note_ended(connection: Connection, workunit_ids: Iterable[int]) -> None:
+    """Note workunits that axiomd cancelled, for what comes back good is paid."""
+    await connection.execute(SQL["insert_ended"].format(rows=values((id_,) for id_ in sorted(workunit_ids))))
+
+
+async def take_seeds(connection: Connection, experiment: str, version: int, count: int) -> range:
+    """Take the next seeds of an experiment's version: each is given out once."""
+    what = {"name": experiment, "version": version, "count": count}
+    await connection.execute(SQL["ensure_experiment"], what)
+    first = int((await connection.fetch(SQL["lock_experiment"], what))[0][0])
+    await connection.execute(SQL["advance_seed"], what)
+    return range(first, first + count)
+
+
+async def add_canonical(connection: Connection, counts: Mapping[tuple[str, int], int]) -> None:
+    """Count workunits with a canonical result, by experiment and version."""
+    rows = ((name, version, count) for (name, version), count in sorted(counts.items()))
+    await connection.execute(SQL["add_canonical"].format(rows=values(rows)))
+
+
+async def independent_results(connection: Connection) -> dict[tuple[str, int], int]:
+    """Workunits with a canonical result that axiomd dealt with, by experiment and version; their seeds differ."""
+    rows = await connection.fetch(SQL["experiments"])
+    return {(str(name), int(version)): int(canonical) for name, version, _, canonical in rows}
+
+
+async def write_intent(connection: Connection, jobs: Sequence[IntendedJob]) -> None:
+    """Write down jobs before they are made."""
+    rows = ((j.name, j.journal_id, j.app, j.experiment, j.seed, j.host_id, int(JobState.INTENDED)) for j in jobs)
+    await connection.execute(SQL["insert_jobs"].format(rows=values(rows)))
+
+
+async def intended_jobs(connection: Connection, limit: int) -> list[IntendedJob]:
+    """Jobs that were decided and aren't known to be made."""
+    rows = await connection.fetch(SQL["intended_jobs"], {"limit": limit})
+    return [IntendedJob(str(n), int(j), str(a), str(e), int(s), int(h), int(t)) for n, j, a, e, s, h, t in rows]
+
+
+async def set_job_state(connection: Connection, names: Sequence[str], state: JobState) -> int:
+    """Say what became of intended jobs; how many there were."""
+    if not names:
+        return 0
+    return await connection.execute(SQL["set_job_state"], {"names": list(names), "state": int(state)})
+
+
+async def count_try(connection: Connection, names: Sequence[str]) -> None:
+    """Count one try to make these jobs."""
+    await connection.execute(SQL["count_try"], {"names": list(names)})
+
+
+async def put_hosts(connection: Connection, host_ids: Iterable[int], *, live: bool, now: float) -> None:
+    """Note how hosts were judged."""
+    rows = ((host_id, int(live), now) for host_id in sorted(host_ids))
+    await connection.execute(SQL["put_hosts"].format(rows=values(rows)))
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What axiomd has done since its tables were made."""
+
+    results_completed: int
+    results_credited: int
+    credit_granted: float
+    tasks_aborted: int
+    flags_repaired: dict[str, int]
+    workunits_deployed: int
+    refusals: dict[str, int]
+    hosts_live: int
+    hosts_stale: int
+
+
+async def totals(connection: Connection) -> Totals:
+    """Sums over the journal and what hangs on it."""
+    state = await get_state(connection)
+    journal = {
+        str(kind): (int(changes or 0), float(credit or 0))
+        for kind, _, changes, credit in await connection.fetch(SQL["journal_totals"])
+    }
+    repaired: dict[str, int] = {}
+    for subject, reason, count in await connection.fetch(SQL["change_counts"]):
+        if str(subject) in ("workunit", "result") and str(reason).startswith("repair:"):
+            case = str(reason).removeprefix("repair:")
+            repaired[case] = repaired.get(case, 0) + int(count)
+    jobs = {int(job_state): int(count) for job_state, count in await connection.fetch(SQL["job_counts"])}
+    hosts = {bool(live): int(count) for live, count in await connection.fetch(SQL["host_counts"])}
+    return Totals(
+        results_completed=int(state.get(COMPLETED_COUNT, 0)),
+        results_credited=journal.get("credit", (0, 0.0))[0],
+        credit_granted=journal.get("credit", (0, 0.0))[1],
+        tasks_aborted=journal.get("abort", (0, 0.0))[0],
+        flags_repaired=repaired,
+        workunits_deployed=jobs.get(JobState.MADE, 0),
+        refusals={str(r): int(n) for r, n in await connection.fetch(SQL["refusal_counts"])},
+        hosts_live=hosts.get(True, 0),
+        hosts_stale=hosts.get(False, 0),
+    )

@@ -1,0 +1,57 @@
+"""Which workunits can't move? -> WuFlagsStuck."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from axiomd.boinc import workunits
+from axiomd.boinc.project import Project
+from axiomd.boinc.workunits import TargetRules
+from axiomd.events import Event, WuFlagsStuck
+from axiomd.policies.repair import stuck_case
+from axiomd.settings import Settings
+from axiomd.store.database import Database
+
+PAGE = 1000
+
+
+def target_rules(settings: Settings, now: float) -> TargetRules:
+    """Which hosts can still fetch a targeted job."""
+    return TargetRules(now - settings.hosts.dead_after_s, frozenset(settings.hosts.exclude))
+
+
+class StuckWorkunits:
+    """The watcher of workunits that nobody will ever look at again."""
+
+    name = "stuck_workunits"
+
+    def __init__(self, database: Database, project: Project, settings: Settings) -> None:
+        self._database = database
+        self._project = project
+        self._settings = settings
+        self.interval_s = settings.repair.interval_s
+
+    async def poll(self, now: float) -> AsyncIterator[Sequence[Event]]:
+        """Look at open workunits that are flagged or wait for a time far ahead."""
+        repair = self._settings.repair
+        for app_id in self._project.app_ids:
+            after = 0
+            while True:
+                async with self._database.session() as session:
+                    ids = await workunits.suspects(
+                        session,
+                        app_id,
+                        touched_before=now - repair.min_age_s,
+                        stalled_after=now + repair.stalled_after_s,
+                        after=after,
+                        limit=PAGE,
+                    )
+                    page = await workunits.open_workunits(session, ids, target_rules(self._settings, now))
+                events = []
+                for workunit in page:
+                    if case := stuck_case(workunit, repair, now):
+                        events.append(WuFlagsStuck(workunit.workunit_id, case))
+                yield events
+                if len(ids) < PAGE:
+                    break
+                after = ids[-1]
