@@ -29,22 +29,22 @@ class ReadyWorkunits:
 
 async def ready_workunits(connection: Connection, app_id: int, *, after: int, limit: int, now: float) -> ReadyWorkunits:
     """Read a page of the workunits that wait for their assimilator (assimilate_state READY)."""
-    found = await connection.fetch(SQL["ready_workunits"], {"app_id": app_id, "after": after, "limit": limit})
+    found = await connection.fetch_packed(SQL["ready_workunits"], {"app_id": app_id, "after": after, "limit": limit})
     ids = [row[0] for row in found]
     if not ids:
         return ReadyWorkunits(0, [], [])
-    rows = await connection.fetch(SQL["open_results_of"], {"workunit_ids": ids, "now": now})
+    rows = await connection.fetch_packed(SQL["open_results_of"], {"workunit_ids": ids})
     waiting = {row[0] for row in rows}
     return ReadyWorkunits(
         last_id=ids[-1] if len(ids) == limit else 0,
-        due=[(row[0], row[1]) for row in rows if row[2]],
+        due=[(workunit_id, result_id) for workunit_id, result_id, look_at in rows if look_at <= now],
         settled=[id_ for id_ in ids if id_ not in waiting],
     )
 
 
-async def settled_among(connection: Connection, workunit_ids: Sequence[int], now: float) -> list[int]:
+async def settled_among(connection: Connection, workunit_ids: Sequence[int]) -> list[int]:
     """Those of these workunits that have no final result with an open mark."""
-    rows = await connection.fetch(SQL["open_results_of"], {"workunit_ids": workunit_ids, "now": now})
+    rows = await connection.fetch_packed(SQL["open_results_of"], {"workunit_ids": workunit_ids})
     waiting = {row[0] for row in rows}
     return [id_ for id_ in workunit_ids if id_ not in waiting]
 
@@ -107,7 +107,7 @@ async def finished_results(
     Also gives, for each that is its workunit's canonical result, the first two parts of the workunit's name
     (`experiment-vN` for work that axiomd made).
     """
-    rows = await connection.fetch(SQL["finished_results"], {"ids": ids})
+    rows = await connection.fetch_packed(SQL["finished_results"], {"ids": ids})
     owners = await _owners(connection, {int(row[3]) for row in rows})
     nobody = (0, 0, 0, 0.0, 0.0)
     results, canonical = [], {}
@@ -144,7 +144,7 @@ async def _owners(connection: Connection, host_ids: Iterable[int]) -> dict[int, 
     ids = sorted(id_ for id_ in host_ids if id_)
     if not ids:
         return {}
-    rows = await connection.fetch(SQL["owners"], {"ids": ids})
+    rows = await connection.fetch_packed(SQL["owners"], {"ids": ids})
     return {h: (h, u or 0, t or 0, float(fpops), float(gpu)) for h, u, t, fpops, gpu in rows}
 
 
@@ -209,7 +209,7 @@ async def _lock(connection: Connection, statement: str, ids: Iterable[int]) -> d
     wanted = sorted(set(ids))
     if not wanted:
         return {}
-    rows = {row[0]: row for row in await connection.fetch(SQL[statement], {"ids": wanted})}
+    rows = {row[0]: row for row in await connection.fetch_packed(SQL[statement], {"ids": wanted})}
     if len(rows) != len(wanted):
         raise Conflict("a host, user or team of the batch was deleted while it was being paid")
     return rows

@@ -2,13 +2,14 @@
 -- "Final" is what boinc.states.ending calls anything but NOT_FINAL.
 
 -- name: ready_workunits
-SELECT w.id FROM workunit w FORCE INDEX (wu_assim)
-LEFT JOIN axiomd_history h ON h.workunit_id = w.id
-WHERE w.appid = %(app_id)s AND w.assimilate_state = 1 AND w.id > %(after)s AND h.workunit_id IS NULL
-ORDER BY w.id LIMIT %(limit)s
+SELECT JSON_ARRAYAGG(JSON_ARRAY(id)) FROM (
+  SELECT w.id FROM workunit w FORCE INDEX (wu_assim)
+  LEFT JOIN axiomd_history h ON h.workunit_id = w.id
+  WHERE w.appid = %(app_id)s AND w.assimilate_state = 1 AND w.id > %(after)s AND h.workunit_id IS NULL
+  ORDER BY w.id LIMIT %(limit)s) page
 
 -- name: open_results_of
-SELECT r.workunitid, r.id, a.look_at IS NULL OR a.look_at <= %(now)s
+SELECT JSON_ARRAYAGG(JSON_ARRAY(r.workunitid, r.id, COALESCE(a.look_at, 0)))
 FROM result r FORCE INDEX (res_wuid)
 LEFT JOIN axiomd_result a ON a.result_id = r.id
 WHERE r.workunitid IN %(workunit_ids)s AND (a.result_id IS NULL OR a.credit_mark = 0)
@@ -70,16 +71,17 @@ WHERE appid IN %(app_ids)s AND server_state = 5
 SELECT COUNT(id) FROM result FORCE INDEX (PRIMARY) WHERE id IN %(ids)s FOR UPDATE
 
 -- name: finished_results
-SELECT r.id, r.workunitid, r.appid, r.hostid, r.server_state, r.outcome, r.validate_state, r.exit_status, r.elapsed_time,
+SELECT JSON_ARRAYAGG(JSON_ARRAY(
+  r.id, r.workunitid, r.appid, r.hostid, r.server_state, r.outcome, r.validate_state, r.exit_status, r.elapsed_time,
   r.sent_time, r.received_time, r.granted_credit, r.app_version_id, w.error_mask & 16, e.workunit_id IS NOT NULL,
-  IF(w.canonical_resultid = r.id, SUBSTRING_INDEX(w.name, '-', 2), '')
+  IF(w.canonical_resultid = r.id, SUBSTRING_INDEX(w.name, '-', 2), '')))
 FROM result r FORCE INDEX (PRIMARY)
 LEFT JOIN workunit w ON w.id = r.workunitid
 LEFT JOIN axiomd_ended e ON e.workunit_id = r.workunitid
 WHERE r.id IN %(ids)s
 
 -- name: owners
-SELECT h.id, u.id, t.id, h.p_fpops, h.p_gpu_fpops FROM host h FORCE INDEX (PRIMARY)
+SELECT JSON_ARRAYAGG(JSON_ARRAY(h.id, u.id, t.id, h.p_fpops, h.p_gpu_fpops)) FROM host h FORCE INDEX (PRIMARY)
 LEFT JOIN user u ON u.id = h.userid LEFT JOIN team t ON t.id = u.teamid
 WHERE h.id IN %(ids)s
 
@@ -93,16 +95,16 @@ UPDATE axiomd_ledger l FORCE INDEX (journal) STRAIGHT_JOIN result r ON r.id = l.
 SET r.granted_credit = l.credit WHERE l.journal_id = %(journal_id)s AND r.granted_credit = 0 AND r.server_state = 5
 
 -- name: lock_hosts
-SELECT id, userid, total_credit, expavg_credit, expavg_time FROM host FORCE INDEX (PRIMARY)
-WHERE id IN %(ids)s ORDER BY id FOR UPDATE
+SELECT JSON_ARRAYAGG(JSON_ARRAY(id, userid, total_credit, expavg_credit, expavg_time)) FROM host FORCE INDEX (PRIMARY)
+WHERE id IN %(ids)s FOR UPDATE
 
 -- name: lock_users
-SELECT id, teamid, total_credit, expavg_credit, expavg_time FROM user FORCE INDEX (PRIMARY)
-WHERE id IN %(ids)s ORDER BY id FOR UPDATE
+SELECT JSON_ARRAYAGG(JSON_ARRAY(id, teamid, total_credit, expavg_credit, expavg_time)) FROM user FORCE INDEX (PRIMARY)
+WHERE id IN %(ids)s FOR UPDATE
 
 -- name: lock_teams
-SELECT id, 0, total_credit, expavg_credit, expavg_time FROM team FORCE INDEX (PRIMARY)
-WHERE id IN %(ids)s ORDER BY id FOR UPDATE
+SELECT JSON_ARRAYAGG(JSON_ARRAY(id, 0, total_credit, expavg_credit, expavg_time)) FROM team FORCE INDEX (PRIMARY)
+WHERE id IN %(ids)s FOR UPDATE
 
 -- name: pay_hosts
 UPDATE ({rows}) v STRAIGHT_JOIN host h ON h.id = v.id

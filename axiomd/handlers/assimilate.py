@@ -39,7 +39,7 @@ class AssimilateHandler(Handler):
         async def mark(session: Session) -> None:
             await credit.lock_workunits(session, ids)
             now = await read_clock(session)
-            settled = await credit.settled_among(session, ids, now)
+            settled = await credit.settled_among(session, ids)
             if settled:
                 await credit.take_in_late(session, settled)
                 await credit.mark_assimilated(session, settled, now)

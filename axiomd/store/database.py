@@ -7,6 +7,7 @@ after the transaction ended. The database's clock is the clock: `now` is read th
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -78,6 +79,15 @@ class Session:
         async with self._connection.cursor() as cursor:
             await cursor.execute(render(statement, parameters or {}))
             return list(await cursor.fetchall())
+
+    async def fetch_packed(self, statement: str, parameters: Parameters | None = None) -> list[Row]:
+        """Rows of a query of the form SELECT JSON_ARRAYAGG(JSON_ARRAY(...)).
+
+        The driver spends some 20 microseconds of Python on each row, the json module hardly one: what comes by the
+        thousand comes as one document. Doubles survive the way exactly.
+        """
+        packed = (await self.fetch(statement, parameters))[0][0]
+        return json.loads(packed) if packed else []
 
     async def execute(self, statement: str, parameters: Parameters | None = None) -> int:
         """Run a statement; the number of rows that it changed or inserted."""
@@ -205,7 +215,7 @@ class Database:
                         autocommit=True,
                         # No messages are kept for INSERT IGNORE and the like: the driver would fetch and show them.
                         init_command=f"SET SESSION time_zone='+00:00', innodb_lock_wait_timeout={LOCK_WAIT_S}, "
-                        "sql_notes=0, max_error_count=0",
+                        "sql_notes=0, max_error_count=0, group_concat_max_len=268435456",
                         **where,
                     )
             return self._pool
