@@ -119,11 +119,13 @@ class Bus:
 
     async def run(self) -> None:
         """Work until cancelled, or until `stop` was called and what was in hand is done."""
-        self._stopping = False
-        async with asyncio.TaskGroup() as group:
-            for subscription in self.subscriptions:
-                for number in range(subscription.workers):
-                    group.create_task(self._work(subscription), name=f"handler {subscription.handler} {number}")
+        try:
+            async with asyncio.TaskGroup() as group:
+                for subscription in self.subscriptions:
+                    for number in range(subscription.workers):
+                        group.create_task(self._work(subscription), name=f"handler {subscription.handler} {number}")
+        finally:
+            self._stopping = False
 
     async def stop(self) -> None:
         """Take no more events; `run` ends once what is in hand is done. What is queued is left to the next start."""

@@ -55,11 +55,10 @@ def literal(value: object) -> str:
 
     Raises pymysql's ProgrammingError for a number that isn't finite.
     """
-    kind = type(value)
-    if kind is int:
+    if type(value) is int:  # the most frequent by far
         return str(value)
-    if kind is list or kind is tuple:
-        return f"({','.join(map(literal, value))})"  # type: ignore[arg-type]
+    if isinstance(value, list | tuple):
+        return f"({','.join(map(literal, value))})"
     return str(escape_item(value, "utf8mb4"))
 
 

@@ -12,39 +12,11 @@ import time
 
 from axiomd.daemon import Axiomd
 from axiomd.handlers.credit import CreditHandler
+from axiomd.sql import load_statements, render
 from axiomd.watchers.completed_results import CompletedResults
 from benchmarks.ground import Ground, ground, parser, report, run
 
-BARE = (
-    "INSERT INTO axiomd_journal (at, kind, cause, actor, changes, credit) "
-    "VALUES (UNIX_TIMESTAMP(), 'credit', 'bench', 'bench', {count}, 2 * {count})",
-    "INSERT INTO axiomd_ledger (result_id, journal_id, host_id, user_id, team_id, credit) "
-    "SELECT r.id, {journal}, h.id, u.id, u.teamid, 2 FROM result r JOIN host h ON h.id = r.hostid "
-    "JOIN user u ON u.id = h.userid WHERE r.id BETWEEN {first} AND {last}",
-    "UPDATE axiomd_ledger l JOIN result r ON r.id = l.result_id SET r.granted_credit = l.credit "
-    "WHERE l.journal_id = {journal}",
-    "INSERT INTO axiomd_result (result_id, workunit_id, credit_mark) "
-    "SELECT id, workunitid, 1 FROM result WHERE id BETWEEN {first} AND {last}",
-    "UPDATE (SELECT host_id AS id, SUM(credit) AS credit FROM axiomd_ledger WHERE journal_id = {journal} GROUP BY 1) v "
-    "JOIN host h ON h.id = v.id SET h.total_credit = h.total_credit + v.credit, h.expavg_credit = v.credit, "
-    "h.expavg_time = UNIX_TIMESTAMP()",
-    "UPDATE (SELECT user_id AS id, SUM(credit) AS credit FROM axiomd_ledger WHERE journal_id = {journal} GROUP BY 1) v "
-    "JOIN user u ON u.id = v.id SET u.total_credit = u.total_credit + v.credit, u.expavg_credit = v.credit, "
-    "u.expavg_time = UNIX_TIMESTAMP()",
-    "UPDATE (SELECT team_id AS id, SUM(credit) AS credit FROM axiomd_ledger WHERE journal_id = {journal} GROUP BY 1) v "
-    "JOIN team t ON t.id = v.id SET t.total_credit = t.total_credit + v.credit, t.expavg_credit = v.credit, "
-    "t.expavg_time = UNIX_TIMESTAMP()",
-    "INSERT INTO axiomd_account (kind, id, opening, granted, day, granted_today) "
-    "SELECT 1, host_id, 0, SUM(credit), 1, SUM(credit) FROM axiomd_ledger WHERE journal_id = {journal} GROUP BY host_id "
-    "ON DUPLICATE KEY UPDATE granted = granted + VALUES(granted), granted_today = granted_today + VALUES(granted_today)",
-    "INSERT INTO axiomd_account (kind, id, opening, granted, day, granted_today) "
-    "SELECT 2, user_id, 0, SUM(credit), 1, SUM(credit) FROM axiomd_ledger WHERE journal_id = {journal} GROUP BY user_id "
-    "ON DUPLICATE KEY UPDATE granted = granted + VALUES(granted), granted_today = granted_today + VALUES(granted_today)",
-    "INSERT INTO axiomd_account (kind, id, opening, granted, day, granted_today) "
-    "SELECT 3, team_id, 0, SUM(credit), 1, SUM(credit) FROM axiomd_ledger WHERE journal_id = {journal} GROUP BY team_id "
-    "ON DUPLICATE KEY UPDATE granted = granted + VALUES(granted), granted_today = granted_today + VALUES(granted_today)",
-    "UPDATE axiomd_state SET value = value + {count} WHERE name IN ('credited_count', 'completed_count')",
-)
+BARE = load_statements("benchmarks", "bare_credit.sql")
 
 
 def pay_bare(place: Ground, results: int, batch: int) -> float:
@@ -55,10 +27,10 @@ def pay_bare(place: Ground, results: int, batch: int) -> float:
         place.execute("START TRANSACTION")
         last = min(start + batch, first + results) - 1
         numbers = {"first": start, "last": last, "count": last - start + 1, "journal": 0}
-        place.execute(BARE[0].format(**numbers))
-        numbers["journal"] = int(place.value("SELECT LAST_INSERT_ID()"))
-        for statement in BARE[1:]:
-            place.execute(statement.format(**numbers))
+        for name, statement in BARE.items():
+            place.execute(render(statement, numbers))
+            if name == "journal":
+                numbers["journal"] = int(place.value("SELECT LAST_INSERT_ID()"))
         place.execute("COMMIT")
     return time.perf_counter() - started
 

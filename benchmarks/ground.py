@@ -80,7 +80,7 @@ class Ground:
             )
 
     def fill(self, table: str, count: int, **expressions: Any) -> None:
-        """Make rows inside the server: SQL expressions of `seq` (1 to count) by column, zero or empty for the others."""
+        """Make rows inside the server: SQL expressions of `seq` (1 to count) by column, zero or empty the others."""
         columns: dict[str, str] = {}
         for column in boinc_tables()[table]["columns"]:
             name, text = column["name"], any(kind in column["type"] for kind in ("char", "text", "blob"))
@@ -139,8 +139,8 @@ class Ground:
         wide = {"cap": 1e15, "host_day_cap": 1e15}
         sections["credit"] = wide | sections.get("credit", {})
         return Settings(
-            project={"dir": str(self.folder), "apps": [APP]},  # type: ignore[arg-type]
-            database={"unix_socket": str(self.server.socket)},  # type: ignore[arg-type]
+            project={"dir": str(self.folder), "apps": [APP]},
+            database={"unix_socket": str(self.server.socket)},
             **sections,
         )
 

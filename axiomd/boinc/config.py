@@ -53,7 +53,7 @@ def read_config(project_dir: Path) -> ProjectConfig:
         value = text(name)
         try:
             return int(float(value)) if value else 0
-        except ValueError:
+        except (ValueError, OverflowError):
             raise ProjectError(f"{path}: <{name}> is not a number: '{value}'") from None
 
     def flag(name: str) -> bool:

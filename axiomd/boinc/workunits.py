@@ -24,19 +24,22 @@ class TargetRules:
 async def suspects(
     connection: Connection,
     app_id: int,
+    rules: TargetRules,
     *,
     touched_before: float,
     stalled_after: float,
     after: int,
     limit: int,
 ) -> list[int]:
-    """Ids of open workunits that may be stuck, ascending: flagged, or with their next transition far ahead."""
+    """Ids of open workunits that may be stuck, ascending; what is plainly healthy is left out."""
     rows = await connection.fetch(
         SQL["suspects"],
         {
             "app_id": app_id,
             "touched_before": touched_before,
             "stalled_after": stalled_after,
+            "contact_since": rules.contact_since,
+            "excluded": sorted({0, *rules.excluded}),
             "after": after,
             "limit": limit,
         },

@@ -1,11 +1,24 @@
 -- Workunits that may be stuck: open ones, with their results and assignments.
 
 -- name: suspects
+-- Leaves out what is plainly healthy, so that a long queue of targeted jobs costs the daemon nothing; the policy decides.
 SELECT w.id FROM workunit w FORCE INDEX (wu_assim)
 WHERE w.appid = %(app_id)s AND w.assimilate_state = 0 AND w.id > %(after)s
   AND w.error_mask = 0 AND w.need_validate = 0 AND w.canonical_resultid = 0
   AND w.create_time < %(touched_before)s AND w.mod_time < FROM_UNIXTIME(%(touched_before)s)
-  AND (w.transitioner_flags <> 0 OR w.transition_time > %(stalled_after)s)
+  AND (
+    w.transitioner_flags = 0 AND w.transition_time > %(stalled_after)s AND w.target_nresults > (
+      SELECT COUNT(*) FROM result r FORCE INDEX (res_wuid) WHERE r.workunitid = w.id
+        AND (r.server_state <= 4 OR r.outcome = 1 AND r.validate_state <> 2))
+    OR w.transitioner_flags = 1 AND w.id NOT IN (SELECT a.workunitid FROM assignment a WHERE a.multi = 1)
+    OR w.transitioner_flags = 2
+      AND NOT EXISTS (SELECT 1 FROM result r FORCE INDEX (res_wuid) WHERE r.workunitid = w.id AND r.server_state = 4)
+      AND (
+        EXISTS (SELECT 1 FROM result r FORCE INDEX (res_wuid) WHERE r.workunitid = w.id)
+        OR w.id NOT IN (
+          SELECT a.workunitid FROM assignment a LEFT JOIN host h ON a.target_type = 1 AND h.id = a.target_id
+          WHERE a.target_type <> 1
+            OR h.userid <> 0 AND h.rpc_time >= %(contact_since)s AND h.id NOT IN %(excluded)s)))
 ORDER BY w.id LIMIT %(limit)s
 
 -- name: workunits

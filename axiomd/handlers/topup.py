@@ -128,6 +128,9 @@ class TopupHandler(Handler):
             host.memory,
             jobs=sum(by_experiment.values()) - gpu_jobs,
             gpu_jobs=gpu_jobs,
+            memory_used=sum(
+                count * self._entries[name].memory for name, count in by_experiment.items() if name in self._entries
+            ),
             quota_left=left,
         )
 

@@ -194,6 +194,9 @@ def value(result: FinishedResult, settings: CreditSettings) -> float | Refusal:
     else:
         credit = _valid_credit(result, settings)
     credit = math.floor(credit / CREDIT_STEP + 0.5) * CREDIT_STEP
+    # What is worth more than a whole cap is paid the cap: else it would wait for ever. A cap of 0 stops all payment.
+    caps = [cap for cap in (settings.cap, settings.host_day_cap) if cap > 0]
+    credit = min([credit, *(math.floor(cap / CREDIT_STEP) * CREDIT_STEP for cap in caps)])
     return credit if credit > 0 else Refusal.WORTH_NOTHING
 
 

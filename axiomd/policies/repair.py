@@ -91,10 +91,10 @@ def stuck_case(workunit: OpenWorkunit, settings: RepairSettings, now: float) -> 
 
 
 def _stuck_targeted(workunit: OpenWorkunit) -> StuckCase | None:
-    if workunit.unsent:
-        return StuckCase.UNSENDABLE
     if workunit.in_progress or workunit.viable_successes:
         return None
+    if workunit.unsent:
+        return StuckCase.UNSENDABLE
     if workunit.total >= workunit.max_total_results:
         return None  # the transitioner ends this one itself, flags or not
     if not workunit.assignments:
@@ -132,7 +132,9 @@ def decide_repairs(
     repairs = []
     for workunit, case in stuck:
         if case in (StuckCase.DEAD_TARGET, StuckCase.SPENT_TARGET, StuckCase.UNSENDABLE):
-            host_id = _new_target(workunit, hosts, idle) if settings.method == "retarget" else 0
+            # A job that has used up its results can only be freed: the unsent one that it has is its last.
+            may_move = settings.method == "retarget" and workunit.total < workunit.max_total_results
+            host_id = _new_target(workunit, hosts, idle) if may_move else 0
             if host_id:
                 idle[host_id] -= 1
             repairs.append(Repair(workunit, case, Remedy.RETARGET if host_id else Remedy.FREE, host_id))

@@ -1,16 +1,23 @@
 """Which host gets how many jobs of which experiment.
 
-The share of each experiment follows its weight over the whole deployment, not host by host: what one host can't take
-(too little memory, no GPU, target nearly met) the next one makes up for.
+Jobs are dealt out by stride scheduling (Waldspurger and Weihl 1995): each job goes to the experiment that is furthest
+behind its weight, so that the shares hold over the whole deployment and not host by host. What one host can't take (too
+little memory, no GPU, target met) the next one makes up for.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush, heapreplace
+from typing import NamedTuple
 
 from axiomd.settings import TopupSettings
+
+
+EXPERIMENTS_PER_HOST = 4
+"""Into how many portions, each of one experiment, the jobs for a host are divided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +31,8 @@ class Host:
     jobs: int = 0
     """CPU jobs that it has: in progress, or made for it and not fetched yet."""
     gpu_jobs: int = 0
+    memory_used: float = 0.0
+    """Memory that its jobs need together."""
     quota_left: float = math.inf
     """Jobs that BOINC would still send it today."""
 
@@ -42,8 +51,7 @@ class Experiment:
     pilot_hosts: int = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """Make so many jobs of an experiment for a host."""
 
     host_id: int
@@ -62,27 +70,38 @@ def idle_cores(host: Host, settings: TopupSettings) -> int:
     return max(0, wanted - host.jobs)
 
 
-def room(host: Host, settings: TopupSettings, max_in_progress_per_core: float) -> int:
-    """CPU jobs that a host may be given now: to fill its cores, within what axiomd and BOINC allow."""
+@dataclass(slots=True)
+class _Room:
+    """What a host can still take: CPU jobs, GPU jobs, jobs of either kind, bytes of memory."""
+
+    cpu: int
+    gpu: int
+    quota: int
+    memory: float
+    taken: dict[str, int] = field(default_factory=dict)
+
+    def slots(self, *, gpu: bool) -> int:
+        return max(0, min(self.gpu if gpu else self.cpu, self.quota))
+
+    def take(self, experiment: str, jobs: int, memory: float, *, gpu: bool) -> None:
+        if gpu:
+            self.gpu -= jobs
+        else:
+            self.cpu -= jobs
+        self.quota -= jobs
+        self.memory -= memory
+        self.taken[experiment] = self.taken.get(experiment, 0) + jobs
+
+
+def _room(host: Host, settings: TopupSettings, max_in_progress_per_core: float) -> _Room:
     cores = usable_cores(host.ncpus, settings)
-    most = math.floor(cores * min(settings.max_jobs_per_core, max_in_progress_per_core))
-    return max(0, min(idle_cores(host, settings), most - host.jobs, _whole(host.quota_left)))
-
-
-def gpu_room(host: Host, settings: TopupSettings) -> int:
-    """GPU jobs that a host may be given now."""
-    return max(0, min(math.floor(host.ngpus * settings.jobs_per_gpu) - host.gpu_jobs, _whole(host.quota_left)))
-
-
-def _whole(quota: float) -> int:
-    return math.floor(quota) if math.isfinite(quota) else 2**31
-
-
-def memory_slots(host: Host, experiment: Experiment, settings: TopupSettings) -> int:
-    """How many jobs of an experiment fit into a host's memory at once."""
-    if experiment.memory <= 0:
-        return 2**31
-    return math.floor(host.memory * settings.memory_share / experiment.memory)
+    most = cores * min(settings.max_jobs_per_core, max_in_progress_per_core)
+    return _Room(
+        cpu=min(idle_cores(host, settings), math.floor(most) - host.jobs),
+        gpu=math.floor(host.ngpus * settings.jobs_per_gpu) - host.gpu_jobs,
+        quota=math.floor(host.quota_left) if math.isfinite(host.quota_left) else 2**31,
+        memory=host.memory * settings.memory_share - host.memory_used,
+    )
 
 
 def decide_topup(
@@ -96,89 +115,63 @@ def decide_topup(
     """Decide which jobs to make.
 
     Args:
-        hosts: live hosts that aren't excluded.
+        hosts: live hosts that aren't excluded; their ids are unique.
         experiments: what wants results; names are unique.
         settings: shares and bounds.
         limit: jobs made at most, all together.
         max_in_progress_per_core: BOINC's max_wus_in_progress, jobs a core.
 
     """
-    orders: list[Order] = []
-    wanted = {experiment.name: experiment.wanted for experiment in experiments if experiment.wanted > 0}
-    left = limit
-    pilots_given: dict[int, int] = {}
-    largest_first = sorted(hosts, key=lambda host: (-usable_cores(host.ncpus, settings), host.host_id))
-    for experiment in experiments:
-        if experiment.pilot and wanted.get(experiment.name):
-            chosen = [
-                host
-                for host in largest_first
-                if _kind_room(host, experiment, settings, max_in_progress_per_core) > pilots_given.get(host.host_id, 0)
-                and memory_slots(host, experiment, settings) > host.jobs
-            ][: min(experiment.pilot_hosts, wanted[experiment.name], left)]
-            for host in chosen:
-                orders.append(Order(host.host_id, experiment.name, 1))
-                pilots_given[host.host_id] = pilots_given.get(host.host_id, 0) + 1
-            left -= len(chosen)
+    rooms = {host.host_id: _room(host, settings, max_in_progress_per_core) for host in hosts}
+    left = max(limit, 0)
+    pilots = [experiment for experiment in experiments if experiment.pilot]
+    if pilots:
+        largest_first = sorted(hosts, key=lambda host: (-usable_cores(host.ncpus, settings), host.host_id))
+        for experiment in pilots:
+            most = min(experiment.pilot_hosts, experiment.wanted, left)
+            fit = [rooms[host.host_id] for host in largest_first]
+            fit = [room for room in fit if room.slots(gpu=experiment.gpu) and room.memory >= experiment.memory]
+            for room in fit[: max(most, 0)]:
+                room.take(experiment.name, 1, experiment.memory, gpu=experiment.gpu)
+                left -= 1
     for gpu in (True, False):
-        kind = [e for e in experiments if e.gpu is gpu and not e.pilot and e.weight > 0 and wanted.get(e.name)]
-        owed = dict.fromkeys((experiment.name for experiment in kind), 0.0)
-        for host in hosts:
-            if left <= 0 or not kind:
-                break
-            slots = _room(host, settings, max_in_progress_per_core, gpu=gpu) - pilots_given.get(host.host_id, 0)
-            if slots <= 0:
+        kind = [e for e in experiments if e.gpu is gpu and not e.pilot and e.weight > 0 and e.wanted > 0]
+        left = _deal_out(kind, rooms.values(), left, gpu=gpu)
+    return [
+        Order(host_id, experiment, jobs) for host_id, room in rooms.items() for experiment, jobs in room.taken.items()
+    ]
+
+
+def _deal_out(kind: Sequence[Experiment], rooms: Iterable[_Room], limit: int, *, gpu: bool) -> int:
+    """Deal jobs of experiments that are all CPU or all GPU out to the hosts; how much of the limit is left."""
+    left = limit
+    names = [experiment.name for experiment in kind]
+    memory = [experiment.memory for experiment in kind]
+    wanted = [experiment.wanted for experiment in kind]
+    strides = [1 / experiment.weight for experiment in kind]
+    # By how far each experiment has come, in jobs over weight: the one furthest behind is at the top.
+    queue = [(stride, number) for number, stride in enumerate(strides)]
+    heapify(queue)
+    for room in rooms:
+        slots = min(room.slots(gpu=gpu), left)
+        # A host gets a few experiments, several jobs of each: its volunteer downloads fewer inputs.
+        portion = max(1, slots // EXPERIMENTS_PER_HOST)
+        unfit = []
+        while slots > 0 and queue:
+            come, number = queue[0]
+            fit = int(room.memory // memory[number]) if memory[number] > 0 else slots
+            jobs = min(portion, slots, wanted[number], fit)
+            if jobs <= 0:
+                unfit.append(heappop(queue))
                 continue
-            given = _share_out(host, min(slots, left), kind, wanted, owed, settings)
-            for name, jobs in given.items():
-                orders.append(Order(host.host_id, name, jobs))
-                wanted[name] -= jobs
-                left -= jobs
-            if any(wanted[name] <= 0 for name in given):
-                kind = [experiment for experiment in kind if wanted[experiment.name] > 0]
-    return orders
-
-
-def _room(host: Host, settings: TopupSettings, max_in_progress_per_core: float, *, gpu: bool) -> int:
-    return gpu_room(host, settings) if gpu else room(host, settings, max_in_progress_per_core)
-
-
-def _kind_room(host: Host, experiment: Experiment, settings: TopupSettings, max_in_progress_per_core: float) -> int:
-    return _room(host, settings, max_in_progress_per_core, gpu=experiment.gpu)
-
-
-def _share_out(
-    host: Host,
-    slots: int,
-    experiments: Sequence[Experiment],
-    wanted: Mapping[str, int],
-    owed: dict[str, float],
-    settings: TopupSettings,
-) -> dict[str, int]:
-    """Share a host's slots among the experiments that fit, by what each is owed; `owed` carries the rest on."""
-    weight = sum(experiment.weight for experiment in experiments)
-    for experiment in experiments:
-        owed[experiment.name] += slots * experiment.weight / weight
-    # Jobs of all experiments share the memory, so those that the host has count against each.
-    fitting = [(e, memory_slots(host, e, settings) - host.jobs) for e in experiments]
-    fitting = [(experiment, most) for experiment, most in fitting if most > 0]
-    fitting.sort(key=lambda item: -owed[item[0].name])
-    given: dict[str, int] = {}
-    left = slots
-    for experiment, most in fitting:
-        jobs = min(left, math.ceil(owed[experiment.name] - 1e-9), most - (slots - left), wanted[experiment.name])
-        if jobs > 0:
-            given[experiment.name] = jobs
-            owed[experiment.name] -= jobs
+            room.take(names[number], jobs, jobs * memory[number], gpu=gpu)
+            slots -= jobs
             left -= jobs
-            if left == 0:
-                break
-    for experiment, most in fitting if left else ():
-        # What is left goes to whoever can take it, owed or not.
-        before = given.get(experiment.name, 0)
-        more = min(left, most - (slots - left), wanted[experiment.name] - before)
-        if more > 0:
-            given[experiment.name] = before + more
-            owed[experiment.name] -= more
-            left -= more
-    return given
+            wanted[number] -= jobs
+            if wanted[number]:
+                heapreplace(queue, (come + jobs * strides[number], number))
+            else:
+                heappop(queue)
+        for entry in unfit:
+            heappush(queue, entry)
+    return left

@@ -34,6 +34,7 @@ class StuckWorkunits:
     async def poll(self, now: float) -> AsyncIterator[Sequence[Event]]:
         """Look at open workunits that are flagged or wait for a time far ahead."""
         repair = self._settings.repair
+        rules = target_rules(self._settings, now)
         for app_id in self._project.app_ids:
             after = 0
             while True:
@@ -41,12 +42,13 @@ class StuckWorkunits:
                     ids = await workunits.suspects(
                         session,
                         app_id,
+                        rules,
                         touched_before=now - repair.min_age_s,
                         stalled_after=now + repair.stalled_after_s,
                         after=after,
                         limit=PAGE,
                     )
-                    page = await workunits.open_workunits(session, ids, target_rules(self._settings, now))
+                    page = await workunits.open_workunits(session, ids, rules)
                 events = []
                 for workunit in page:
                     if case := stuck_case(workunit, repair, now):

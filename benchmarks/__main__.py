@@ -1,0 +1,12 @@
+"""`python -m benchmarks`: every benchmark with its defaults, one after the other."""
+
+from benchmarks import credit, idle, poll, topup
+
+
+def main() -> None:
+    """Run them all."""
+    for benchmark in (credit, poll, topup, idle):
+        benchmark.main()
+
+
+main()

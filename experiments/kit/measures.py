@@ -1,0 +1,57 @@
+"""Measures taken on trained networks and fits through them, each with the source of its formula."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating[Any]]
+
+
+def linear_cka(X: Array, Y: Array) -> float:
+    """Give the linear centred kernel alignment of two representations, between 0 and 1.
+
+    X is (samples, features) and Y (the same samples, features of its own); the order of the features, their common
+    scale and any rotation of them don't matter. With both centred, |Y'X|^2 / (|X'X| |Y'Y|) in Frobenius norms
+    (Kornblith et al. 2019, arXiv 1905.00414, section 3). NaN if a representation is constant over the samples.
+    """
+    X = X - X.mean(axis=0, dtype=np.float64)
+    Y = Y - Y.mean(axis=0, dtype=np.float64)
+    own = np.linalg.norm(X.T @ X) * np.linalg.norm(Y.T @ Y)
+    return float(np.linalg.norm(Y.T @ X) ** 2 / own) if own > 0 else float("nan")
+
+
+def chance_earlier(first: Array, second: Array) -> float:
+    """Give the chance that a random one of `first` comes before a random one of `second`, ties counting half.
+
+    Both are times of shape (n,). 1/2 means that the order says nothing. This is the Mann-Whitney U over the number
+    of pairs, and the area under the ROC curve (Hanley and McNeil 1982). NaN if either is empty.
+    """
+    if not (first.size and second.size):
+        return float("nan")
+    ordered = np.sort(second)
+    later = second.size - np.searchsorted(ordered, first, side="right")
+    ties = second.size - np.searchsorted(ordered, first, side="left") - later
+    return float((later + ties / 2).mean() / second.size)
+
+
+class PowerLaw(NamedTuple):
+    """A fit of y = a x^-exponent; r2 is the share of the variance of log y that it explains."""
+
+    exponent: float
+    r2: float
+
+
+def fit_power_law(x: Array, y: Array) -> PowerLaw:
+    """Fit a power law by least squares on the logarithms; x and y are (points,).
+
+    Both numbers are NaN where the logarithm doesn't exist or y doesn't vary.
+    """
+    if (x <= 0).any() or (y <= 0).any() or np.ptp(y) == 0:
+        return PowerLaw(float("nan"), float("nan"))
+    log_x, log_y = np.log(x), np.log(y)
+    slope, intercept = np.polyfit(log_x, log_y, 1)
+    residual = log_y - (slope * log_x + intercept)
+    return PowerLaw(float(-slope), float(1 - residual.var() / log_y.var()))

@@ -1,0 +1,96 @@
+"""Stacks of small ReLU networks, trained side by side by plain SGD.
+
+A stack is `count` networks of one shape. Every array has the network as its first axis, so one batched matrix product
+serves them all; an axis of length 1 in the inputs is shared by all networks.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.float32]
+Labels: TypeAlias = NDArray[np.int64]
+Layer: TypeAlias = tuple[Floats, Floats]
+"""Weights of shape (count, inputs, outputs) and biases of shape (count, 1, outputs)."""
+
+
+def new_networks(rng: np.random.Generator, count: int, sizes: tuple[int, ...]) -> list[Layer]:
+    """Give `count` fresh networks with layers of these sizes, inputs first, classes last.
+
+    Weights are normal with variance 2 / inputs (He et al. 2015, arXiv 1502.01852), biases zero.
+    """
+    layers = []
+    for inputs, outputs in pairwise(sizes):
+        W = rng.standard_normal((count, inputs, outputs), dtype=np.float32) * np.float32(np.sqrt(2 / inputs))
+        layers.append((W, np.zeros((count, 1, outputs), dtype=np.float32)))
+    return layers
+
+
+def parameter_count(sizes: tuple[int, ...]) -> int:
+    """Count the weights and biases of one network with layers of these sizes."""
+    return sum((inputs + 1) * outputs for inputs, outputs in pairwise(sizes))
+
+
+def forward(layers: list[Layer], X: Floats) -> list[Floats]:
+    """Give the output of every layer, the logits last; X is (count or 1, samples, inputs).
+
+    Each output is (count, samples, outputs). Hidden layers are ReLU, the last one is linear.
+    """
+    outputs = []
+    for depth, (W, b) in enumerate(layers, start=1):
+        X = X @ W
+        X += b
+        if depth < len(layers):
+            np.maximum(X, 0, out=X)
+        outputs.append(X)
+    return outputs
+
+
+def log_softmax(logits: Floats) -> Floats:
+    """Give the log probabilities of the classes on the last axis."""
+    shifted: Floats = logits - logits.max(axis=-1, keepdims=True)
+    shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return shifted
+
+
+def cross_entropy(logits: Floats, y: Labels) -> NDArray[np.float64]:
+    """Give the mean cross-entropy in nats over the samples, for each network.
+
+    logits is (count, samples, classes) or, of one network, (samples, classes); y is broadcast to all but its last axis.
+    """
+    y = np.broadcast_to(y, logits.shape[:-1])
+    chosen = np.take_along_axis(log_softmax(logits), y[..., np.newaxis], axis=-1)
+    mean: NDArray[np.float64] = chosen[..., 0].mean(axis=-1, dtype=np.float64)
+    return -mean
+
+
+def accuracy(logits: Floats, y: Labels) -> NDArray[np.float64]:
+    """Give the share of right answers for each network; shapes as in cross_entropy."""
+    right = logits.argmax(axis=-1) == y
+    share: NDArray[np.float64] = right.mean(axis=-1, dtype=np.float64)
+    return share
+
+
+def sgd_step(layers: list[Layer], X: Floats, y: Labels, learning_rate: float) -> None:
+    """Take one step of SGD on the mean cross-entropy of a batch, each network on its own; changes the layers in place.
+
+    X is (count or 1, batch, inputs), y (count or 1, batch).
+    """
+    outputs = forward(layers, X)
+    gradient = np.exp(log_softmax(outputs[-1]))
+    gradient -= y[..., np.newaxis] == np.arange(gradient.shape[-1])
+    gradient *= np.float32(learning_rate / X.shape[1])  # the rate goes in here, where the array is smallest
+    for depth in reversed(range(len(layers))):
+        W, b = layers[depth]
+        below = outputs[depth - 1] if depth else X
+        # The gradient below comes first: it needs the weights as they were in the forward pass.
+        gradient_below = gradient @ W.swapaxes(1, 2) if depth else gradient
+        W -= below.swapaxes(1, 2) @ gradient
+        b -= gradient.sum(axis=1, keepdims=True)
+        if depth:
+            gradient_below *= below > 0
+        gradient = gradient_below

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.kit.data import GaussianMixture
+from experiments.kit.deadline import Deadline, Stages, follow
+from experiments.kit.encoder import encode, finite_only, plain
+from experiments.kit.measures import chance_earlier, fit_power_law, linear_cka
+from experiments.kit.networks import (
+    accuracy,
+    cross_entropy,
+    forward,
+    log_softmax,
+    new_networks,
+    parameter_count,
+    sgd_step,
+)
+from experiments.kit.seeds import generator
+
+RNG = np.random.default_rng
+
+
+# Measures.
+
+
+def _cka_by_gram_matrices(x: Any, y: Any) -> float:
+    """The same quantity the long way round: HSIC of linear kernels, centred by H = 1 - 11'/n (Gretton et al. 2005)."""
+    n = len(x)
+    center = np.eye(n) - 1 / n
+    k, m = center @ x @ x.T @ center, center @ y @ y.T @ center
+    return float(np.trace(k @ m) / math.sqrt(np.trace(k @ k) * np.trace(m @ m)))
+
+
+@given(st.integers(0, 2**32), st.integers(1, 8), st.integers(1, 8))
+def test_cka_agrees_with_its_definition_by_gram_matrices(seed: int, first: int, second: int) -> None:
+    rng = RNG(seed)
+    x, y = rng.normal(2, 1, (30, first)), rng.normal(-1, 3, (30, second))
+    assert linear_cka(x, y) == pytest.approx(_cka_by_gram_matrices(x, y))
+
+
+def test_cka_does_not_see_rotation_scale_and_shift() -> None:
+    rng = RNG(1)
+    x = rng.normal(size=(50, 6))
+    rotation, _ = np.linalg.qr(rng.normal(size=(6, 6)))
+    assert linear_cka(x, 3 * x @ rotation + 5) == pytest.approx(1)
+
+
+def test_cka_of_uncorrelated_features_is_zero() -> None:
+    x, y = np.array([[1.0], [1], [-1], [-1]]), np.array([[1.0], [-1], [1], [-1]])
+    assert linear_cka(x, y) == 0
+
+
+def test_cka_of_a_constant_representation_is_not_a_number() -> None:
+    assert math.isnan(linear_cka(np.ones((5, 2)), RNG(1).normal(size=(5, 2))))
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=20), st.lists(st.integers(0, 5), min_size=1, max_size=20))
+def test_chance_earlier_counts_all_pairs(first: list[int], second: list[int]) -> None:
+    pairs = [1.0 if a < b else 0.5 if a == b else 0.0 for a in first for b in second]
+    counted = chance_earlier(np.array(first, dtype=float), np.array(second, dtype=float))
+    assert counted == pytest.approx(sum(pairs) / len(pairs))
+
+
+def test_what_is_never_learned_comes_last() -> None:
+    assert chance_earlier(np.array([3.0]), np.array([np.inf])) == 1
+    assert chance_earlier(np.array([np.inf]), np.array([np.inf])) == 0.5
+
+
+def test_chance_earlier_of_nothing_is_not_a_number() -> None:
+    assert math.isnan(chance_earlier(np.array([]), np.array([1.0])))
+
+
+@given(st.floats(-3, 3).filter(lambda exponent: abs(exponent) > 0.01), st.floats(0.1, 10))
+def test_a_power_law_gives_its_exponent_back(exponent: float, factor: float) -> None:
+    x = np.array([1.0, 2, 5, 10, 100])
+    law = fit_power_law(x, factor * x**-exponent)
+    assert law.exponent == pytest.approx(exponent)
+    assert law.r2 == pytest.approx(1)
+
+
+def test_r2_is_the_squared_correlation_of_the_logarithms() -> None:
+    x, y = np.array([1.0, 2, 4, 8]), np.array([5.0, 1, 3, 2])
+    assert fit_power_law(x, y).r2 == pytest.approx(np.corrcoef(np.log(x), np.log(y))[0, 1] ** 2)
+
+
+@pytest.mark.parametrize("y", [[1.0, 0.0, 2.0], [1.0, -1.0, 2.0], [1.0, 1.0, 1.0]])
+def test_a_fit_that_does_not_exist_is_not_a_number(y: list[float]) -> None:
+    assert all(map(math.isnan, fit_power_law(np.array([1.0, 2, 3]), np.array(y))))
+
+
+# Networks.
+
+
+def test_one_step_follows_the_gradient_of_the_loss() -> None:
+    rng = RNG(3)
+    x, y = rng.normal(size=(1, 20, 4)).astype(np.float32), rng.integers(3, size=(2, 20))
+    layers: Any = [(w.astype(np.float64), b.astype(np.float64)) for w, b in new_networks(rng, 2, (4, 6, 5, 3))]
+    stepped: Any = [(w.copy(), b.copy()) for w, b in layers]
+    sgd_step(stepped, x, y, 1.0)
+    for (w, _), (after, _) in zip(layers, stepped, strict=True):
+        for network in range(2):
+            w[network, 1, 2] += 1e-5
+            up = cross_entropy(forward(layers, x)[-1], y)[network]
+            w[network, 1, 2] -= 2e-5
+            down = cross_entropy(forward(layers, x)[-1], y)[network]
+            w[network, 1, 2] += 1e-5
+            assert w[network, 1, 2] - after[network, 1, 2] == pytest.approx((up - down) / 2e-5, rel=1e-4, abs=1e-7)
+
+
+def test_networks_of_a_stack_do_not_see_each_other() -> None:
+    rng = RNG(4)
+    both = new_networks(rng, 2, (4, 6, 3))
+    alone = [(w[:1].copy(), b[:1].copy()) for w, b in both]
+    x, y = rng.normal(size=(2, 10, 4)).astype(np.float32), rng.integers(3, size=(2, 10))
+    sgd_step(both, x, y, 0.1)
+    sgd_step(alone, x[:1], y[:1], 0.1)
+    for (w, b), (w_alone, b_alone) in zip(both, alone, strict=True):
+        np.testing.assert_allclose(w[:1], w_alone, rtol=1e-6)
+        np.testing.assert_allclose(b[:1], b_alone, rtol=1e-6, atol=1e-8)
+
+
+def test_parameters_are_counted_as_they_are_made() -> None:
+    sizes = (10, 8, 8, 5)
+    assert parameter_count(sizes) == sum(w.size + b.size for w, b in new_networks(RNG(1), 1, sizes))
+
+
+def test_large_logits_give_finite_losses() -> None:
+    logits = np.array([[1000.0, 0.0], [0.0, 1000.0]], dtype=np.float32)
+    np.testing.assert_allclose(np.exp(log_softmax(logits)), np.eye(2))
+    assert cross_entropy(logits, np.array([0, 1])) == 0
+    assert accuracy(logits, np.array([0, 0])) == 0.5
+
+
+# Data and seeds.
+
+
+def test_the_best_classifier_is_the_posterior() -> None:
+    mixture = GaussianMixture.draw(RNG(5), classes=3, dimensions=2, separation=3.0, clouds=4)
+    x, _ = mixture.sample(RNG(6), 10)
+    density = np.exp(-((x[:, None, None] - mixture.means) ** 2).sum(axis=-1) / 2).sum(axis=1)
+    posterior = density / density.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(np.exp(log_softmax(mixture.bayes_logits(x))), posterior, atol=1e-5)
+
+
+def test_points_lie_around_the_means_of_their_class() -> None:
+    mixture = GaussianMixture(np.array([[[0.0, 0.0], [10.0, 0.0]]]))
+    x, y = mixture.sample(RNG(7), 4000)
+    np.testing.assert_allclose(x[y == 1].mean(axis=0), [10, 0], atol=0.1)
+    np.testing.assert_allclose(x[y == 0].std(axis=0), [1, 1], atol=0.1)
+
+
+def test_streams_are_told_apart_by_seed_experiment_and_stream() -> None:
+    keys = [(1, "a", "data"), (2, "a", "data"), (1, "b", "data"), (1, "a", "weights"), (2**63 - 1, "a", "data")]
+    assert len({generator(*key).random() for key in keys}) == len(keys)
+    assert generator(*keys[0]).random() == generator(*keys[0]).random()
+
+
+# The encoder.
+
+
+def test_numpy_becomes_plain_numbers() -> None:
+    values = plain([np.float32(0.5), np.int64(3), np.bool_(True), np.array([[1, 2]]), np.array(7.0), False, (1,)])
+    assert values == [0.5, 3, 1, [[1, 2]], 7.0, 0, [1]]
+    assert [type(value) for value in values] == [float, int, int, list, float, int, list]
+
+
+@pytest.mark.parametrize("value", ["text", None, {"a": 1}, [1, "text"], np.array(["text"]), 1j])
+def test_a_result_is_numbers_only(value: object) -> None:
+    with pytest.raises(TypeError, match="numbers"):
+        plain(value)
+
+
+def test_what_is_not_finite_is_left_out_and_counted() -> None:
+    kept, omitted = finite_only({"a": 1, "b": math.nan, "c": [1, [np.inf]], "d": np.array([1.5])})
+    assert kept == {"a": 1, "d": [1.5]}
+    assert omitted == 2
+
+
+def test_a_file_never_holds_nan() -> None:
+    with pytest.raises(ValueError):
+        encode({"a": math.nan})
+    assert json.loads(encode({"b": 1, "a": [0.1]})) == {"b": 1, "a": [0.1]}
+
+
+# The deadline.
+
+
+class _Clock:
+    """A clock that stands still until it is told."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _stages(clock: _Clock, seconds: list[float]) -> Stages:
+    done = []
+    for stage in seconds:
+        clock.now += stage
+        done.append(stage)
+        yield {"stages": done}
+    return {"sum": np.float64(sum(done))}
+
+
+@pytest.mark.parametrize(
+    ("budget", "run", "completed"),
+    [
+        pytest.param(100, 3, 1.0, id="time enough"),
+        pytest.param(30, 3, 1.0, id="just enough"),
+        pytest.param(29, 2, 2 / 3, id="the last stage would not fit"),
+        pytest.param(0.001, 1, 1 / 3, id="the first stage is always run"),
+    ],
+)
+def test_a_run_stops_between_two_stages(budget: float, run: int, completed: float) -> None:
+    clock = _Clock()
+    seen = []
+    deadline = Deadline(budget, clock=clock, on_stage=lambda share, _: seen.append(share))
+    measured = deadline.follow(_stages(clock, [10, 10, 10]), 3)
+    assert measured["stages"] == [10] * run
+    assert measured["completed"] == pytest.approx(completed)
+    assert ("sum" in measured) == (completed == 1)
+    assert seen == pytest.approx([(stage + 1) / 3 for stage in range(run)])
+
+
+def test_a_budget_may_be_seconds() -> None:
+    assert follow(_stages(_Clock(), [1]), 1, 5.0) == {"stages": [1], "sum": 1.0, "completed": 1.0}
+
+
+def test_an_experiment_that_counts_its_stages_wrong_is_told() -> None:
+    with pytest.raises(RuntimeError, match="more than the 1 stages"):
+        follow(_stages(_Clock(), [1, 1]), 1, 5.0)
