@@ -1,5 +1,7 @@
 """The demo as a person runs it: a summary at the end, and nothing left behind."""
 
+from __future__ import annotations
+
 import json
 import os
 import signal

@@ -1,5 +1,7 @@
 """The private MariaDB: it starts, keeps what it stored through a crash, and leaves nothing behind."""
 
+from __future__ import annotations
+
 import os
 import socket
 import subprocess

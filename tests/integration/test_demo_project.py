@@ -1,5 +1,7 @@
 """The demo's project and settings file: what an operator would write, read by axiomd itself."""
 
+from __future__ import annotations
+
 import random
 from pathlib import Path
 

@@ -1,6 +1,7 @@
 """The stand-in's scheduler where the traces say nothing: its limits, and who is refused."""
 
-import uuid
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -25,12 +26,6 @@ from axiomd.demo.states import (
 NOW = 1_700_000_000
 HOST, OTHER_HOST, STRANGERS_HOST = 1, 2, 3
 CPUS = 4
-
-
-@pytest.fixture(scope="module")
-def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateMariaDB]:
-    with PrivateMariaDB(tmp_path_factory.mktemp("mariadb")) as server:
-        yield server
 
 
 @dataclass
@@ -87,32 +82,31 @@ class Tables:
         return row
 
 
+@pytest.fixture(scope="module")
+def demo_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
+    """A project with an app and two users."""
+    with PrivateMariaDB(tmp_path_factory.mktemp("mariadb")) as server:
+        with server.connect() as connection, connection.cursor() as cursor:
+            cursor.execute("CREATE DATABASE scheduler")
+        with server.connect("scheduler") as connection:
+            schema.create_tables(connection)
+            schema.insert(connection, "app", id=1, name="axiom")
+            schema.insert(connection, "app_version", id=1, appid=1, version_num=100, platformid=1)
+            for user in (1, 2):
+                schema.insert(connection, "user", id=user, email_addr=user, name=user, authenticator=user, teamid=7)
+            yield connection
+
+
 @pytest.fixture
-def tables(demo_server: PrivateMariaDB) -> Iterator[Tables]:
-    name = f"scheduler_{uuid.uuid4().hex[:12]}"
-    with demo_server.connect() as connection, connection.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE {name}")
-    with demo_server.connect(name) as connection:
-        schema.create_tables(connection)
-        schema.insert(connection, "app", id=1, name="axiom")
-        schema.insert(connection, "app_version", id=1, appid=1, version_num=100, platformid=1)
-        for user in (1, 2):
-            schema.insert(connection, "user", id=user, email_addr=user, name=user, authenticator=user, teamid=7)
-        for host, user in ((HOST, 1), (OTHER_HOST, 1), (STRANGERS_HOST, 2)):
-            schema.insert(
-                connection,
-                "host",
-                id=host,
-                userid=user,
-                rpc_time=NOW,
-                p_ncpus=CPUS,
-                p_fpops=1e9,
-                m_nbytes=8e9,
-                d_free=1e10,
-            )
-        yield Tables(connection)
-        with connection.cursor() as cursor:
-            cursor.execute(f"DROP DATABASE {name}")
+def tables(demo_database: Connection) -> Tables:
+    """The project with three hosts and no work."""
+    with demo_database.cursor() as cursor:
+        for table in ("host", "host_app_version", "workunit", "result", "assignment"):
+            cursor.execute(f"DELETE FROM {table}")
+    size = {"p_ncpus": CPUS, "p_fpops": 1e9, "m_nbytes": 8e9, "d_free": 1e10}
+    for host, user in ((HOST, 1), (OTHER_HOST, 1), (STRANGERS_HOST, 2)):
+        schema.insert(demo_database, "host", id=host, userid=user, rpc_time=NOW, **size)
+    return Tables(demo_database)
 
 
 # What a host is given

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,27 +36,27 @@ CONFIG = Config(
 
 
 @pytest.fixture(scope="module")
-def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateMariaDB]:
+def demo_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
+    """A project with one app, one version of it, and one user."""
     with PrivateMariaDB(tmp_path_factory.mktemp("mariadb")) as server:
-        yield server
+        with server.connect() as connection, connection.cursor() as cursor:
+            cursor.execute("CREATE DATABASE traces")
+        with server.connect("traces") as connection:
+            schema.create_tables(connection)
+            schema.insert(connection, "app", id=APP, name="axiom")
+            schema.insert(connection, "app_version", id=1, appid=APP, version_num=100, platformid=1)
+            schema.insert(connection, "user", id=USER, email_addr="a", name="a", authenticator="a", teamid=TEAM)
+            yield connection
 
 
 @pytest.fixture
-def demo_connection(demo_server: PrivateMariaDB) -> Iterator[Connection]:
-    """A connection to an empty project with one app, one version of it, and one user."""
-    name = f"traces_{uuid.uuid4().hex[:12]}"
-    with demo_server.connect() as connection, connection.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE {name}")
-    with demo_server.connect(name) as connection:
-        schema.create_tables(connection)
-        schema.insert(connection, "app", id=APP, name="axiom")
-        schema.insert(connection, "app_version", id=1, appid=APP, version_num=100, platformid=1)
-        schema.insert(connection, "user", id=USER, email_addr="a", name="a", authenticator="a", teamid=TEAM)
-        with connection.cursor() as cursor:
-            cursor.execute("ALTER TABLE result AUTO_INCREMENT = 11")  # the traces number results from 11
-        yield connection
-        with connection.cursor() as cursor:
-            cursor.execute(f"DROP DATABASE {name}")
+def demo_connection(demo_database: Connection) -> Connection:
+    """The project without hosts and work."""
+    with demo_database.cursor() as cursor:
+        for table in ("host", "host_app_version", "workunit", "result", "assignment"):
+            cursor.execute(f"DELETE FROM {table}")
+        cursor.execute("ALTER TABLE result AUTO_INCREMENT = 11")  # the traces number results from 11
+    return demo_database
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

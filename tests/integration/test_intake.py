@@ -124,11 +124,12 @@ async def test_a_time_out_of_before_the_baseline_is_paid_when_it_comes_in_late(w
 async def test_history_is_neither_paid_nor_touched(world: World, mode: str) -> None:
     host = world.host()
     old = [world.valid_result(host, received_time=world.now - 600) for _ in range(3)]
-    purged = world.valid_result(host, received_time=world.now - 600, workunit={"assimilate_state": 2})
+    assimilated = world.valid_result(host, received_time=world.now - 600)
+    world.execute("UPDATE workunit SET assimilate_state = 2 ORDER BY id DESC LIMIT 1")
     await prepare(world, mode)
     before = [(world.row("result", id_), world.row("workunit", world.row("result", id_)["workunitid"])) for id_ in old]
     await daemon_once(world, mode)
-    assert [granted(world, id_) for id_ in (*old, purged)] == [0] * 4
+    assert [granted(world, id_) for id_ in (*old, assimilated)] == [0] * 4
     assert [
         (world.row("result", id_), world.row("workunit", world.row("result", id_)["workunitid"])) for id_ in old
     ] == before

@@ -1,0 +1,119 @@
+"""The documentation is run: every command in README.md and docs/ does what it says, on a real project."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.world import APP, World
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# These run this very test, or for many minutes: that make knows them is checked, they aren't run.
+NOT_RUN = ("make test", "make bench")
+
+
+def commands(page: Path) -> list[str]:
+    """Commands of a page: the lines of its `sh` blocks."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line.strip()]
+
+
+CASES = [pytest.param(page, id=page.name) for page in PAGES if commands(page)]
+
+
+def environment(world: World) -> dict[str, str]:
+    """Give an environment in which the commands find axiomd and its settings."""
+    settings = world.folder / "axiomd.toml"
+    settings.write_text(
+        f'[project]\ndir = "{world.folder}"\napps = ["{APP}"]\n[database]\nunix_socket = "{world.server.socket}"\n'
+        "[http]\nport = 0\n[topup]\nenabled = false\n"
+    )
+    binaries = Path(sys.executable).parent
+    return os.environ | {"AXIOMD_CONFIG": str(settings), "PATH": f"{binaries}:{os.environ['PATH']}"}
+
+
+async def until_interrupted(command: str, env: dict[str, str], started: str) -> None:
+    """Start a command that runs on, wait for a word of its output, press Ctrl-C, and see it end well."""
+    process = await asyncio.create_subprocess_exec(
+        *shlex.split(command),
+        cwd=ROOT,
+        env=env,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    assert process.stdout
+    said = b""
+    try:
+        while started.encode() not in said:
+            line = await asyncio.wait_for(process.stdout.readline(), 60)
+            assert line, f"{command} ended early: {said.decode()}"
+            said += line
+        os.killpg(process.pid, signal.SIGINT)
+        rest, _ = await asyncio.wait_for(process.communicate(), 15)
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+    # make itself ends with an error when it is interrupted, whatever the program did.
+    assert process.returncode == 0 or command.startswith("make"), (said + rest).decode()
+    assert b"Traceback" not in said + rest
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("page", CASES)
+async def test_every_command_works(page: Path, world: World) -> None:
+    world.valid_result(world.host())
+    env = environment(world)
+    # A page may begin in the middle of the story: axiomd's tables are there from the second page on.
+    if page.name != "README.md":
+        subprocess.run(["axiomd", "migrate"], env=env, check=True, cwd=ROOT, capture_output=True)
+    for command in commands(page):
+        if command.startswith(NOT_RUN):
+            subprocess.run(["make", "--dry-run", *shlex.split(command)[1:]], cwd=ROOT, check=True, capture_output=True)
+        elif command == "axiomd run":
+            await until_interrupted(command, env, "axiomd runs")
+        elif command == "make demo":
+            await until_interrupted(command, env, "metrics at")
+        else:
+            shorter = command.replace("--duration 60", "--duration 15")
+            process = await asyncio.create_subprocess_exec(
+                *shlex.split(shorter),
+                cwd=ROOT,
+                env=env,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+            )
+            said, _ = await process.communicate()
+            # Before `migrate` the doctor finds something wrong, and says so with exit status 1.
+            expected = (0, 1) if command == "axiomd doctor" else (0,)
+            assert process.returncode in expected, f"{shorter}: {said.decode()}"
+            assert b"Traceback" not in said, said.decode()
+
+
+def test_every_page_that_is_named_is_there() -> None:
+    named = {
+        (page.parent / target).resolve()
+        for page in PAGES
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
+    }
+    assert named
+    assert not [path for path in named if not path.exists()]
+
+
+def test_every_benchmark_that_is_named_is_there() -> None:
+    named = re.findall(r"-m (benchmarks\.\w+)", (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8"))
+    assert sorted(named) == sorted(
+        f"benchmarks.{path.stem}"
+        for path in (ROOT / "benchmarks").glob("*.py")
+        if path.stem not in ("__init__", "__main__", "ground")
+    )
