@@ -41,7 +41,7 @@ from axiomd.watchers.idle_cores import IdleCores
 from axiomd.watchers.lost_reports import LostReports
 from axiomd.watchers.stuck_tasks import StuckTasks
 from axiomd.watchers.stuck_workunits import StuckWorkunits
-from axiomd.watchers.watcher import Freshness, Watcher, poll_once, watch
+from axiomd.watchers.watcher import Freshness, Watcher, poll_once, sleep_until, watch
 
 log = structlog.get_logger(__name__)
 
@@ -232,53 +232,45 @@ async def _wait_for(database: Database, stop: asyncio.Event) -> bool:
             if not told:
                 log.warning("the database is not there yet; waiting for it", error=str(error))
                 told = True
-            await _sleep_until(stop, 2.0)
+            await sleep_until(stop, 2.0)
         else:
             metrics.DATABASE_UP.set(1)
             return True
     return False
 
 
-async def _sleep_until(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return
-
-
 async def _run_until(stop: asyncio.Event, axiomd: Axiomd) -> None:
     """Run every task under its name. If one ends by an error, all stop and the error is raised."""
     async with asyncio.TaskGroup() as group:
-        bus = group.create_task(axiomd.bus.run(), name="bus")
-        looking = [
-            group.create_task(
-                watch(watcher, axiomd.database, axiomd.bus, axiomd.freshness), name=f"watcher {watcher.name}"
-            )
-            for watcher in axiomd.watchers
-        ]
+        tasks = [group.create_task(axiomd.bus.run(), name="bus")]
+        for watcher in axiomd.watchers:
+            watching = watch(watcher, axiomd.database, axiomd.bus, axiomd.freshness, stop)
+            tasks.append(group.create_task(watching, name=f"watcher {watcher.name}"))
         if path := axiomd.settings.daemon.counters_file:
-            looking.append(group.create_task(_write_counters(axiomd, path), name="counters"))
+            tasks.append(group.create_task(_write_counters(axiomd, path, stop), name="counters"))
         await stop.wait()
         log.info("stopping: no new events; what is in hand is finished")
-        for task in looking:
-            task.cancel()
         await axiomd.bus.stop()
-        _, unfinished = await asyncio.wait([bus], timeout=axiomd.settings.daemon.stop_timeout_s)
+        _, unfinished = await asyncio.wait(tasks, timeout=axiomd.settings.daemon.stop_timeout_s)
         if unfinished:
             log.warning("work in hand took too long and was broken off; the next start sees to it")
-            bus.cancel()
+        while unfinished:
+            # Again and again, for in Python 3.11 wait_for can swallow a cancellation that comes as it ends.
+            for task in unfinished:
+                task.cancel()
+            _, unfinished = await asyncio.wait(unfinished, timeout=0.2)
 
 
-async def _write_counters(axiomd: Axiomd, path: Path) -> None:
+async def _write_counters(axiomd: Axiomd, path: Path, stop: asyncio.Event) -> None:
     """Write the web site's counters now and then, replacing the file in one step."""
-    while True:
+    while not stop.is_set():
         try:
             async with axiomd.database.session() as session:
                 state = await tables.get_state(session)
             write_counters(path, state)
         except (DatabaseUnavailable, OSError) as error:
             log.error("the counters could not be written", file=str(path), error=str(error))
-        await asyncio.sleep(axiomd.settings.daemon.counters_interval_s)
+        await sleep_until(stop, axiomd.settings.daemon.counters_interval_s)
 
 
 def write_counters(path: Path, state: dict[str, float]) -> None:

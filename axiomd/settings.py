@@ -7,6 +7,7 @@ An environment variable `AXIOMD_SECTION__KEY` wins over the file, for example `A
 from __future__ import annotations
 
 import math
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -40,6 +41,15 @@ Seconds = Annotated[float, Field(gt=0), AfterValidator(_finite)]
 Amount = Annotated[float, Field(ge=0), AfterValidator(_finite)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _experiment_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name):
+        raise ValueError(f"'{name}' is no experiment's name: small letters, digits and _ only, 64 at most")
+    return name
+
+
+ExperimentName = Annotated[str, AfterValidator(_experiment_name)]
 
 
 class Section(BaseModel):
@@ -273,7 +283,7 @@ class Settings(BaseSettings):
     abort: AbortSettings = AbortSettings()
     repair: RepairSettings = RepairSettings()
     topup: TopupSettings = TopupSettings()
-    experiments: dict[str, ExperimentSettings] = Field(default_factory=dict)
+    experiments: dict[ExperimentName, ExperimentSettings] = Field(default_factory=dict)
     audit: AuditSettings = AuditSettings()
     http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
@@ -290,14 +300,6 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment variables win over the file, whose tables come in as arguments."""
         return env_settings, init_settings
-
-    @field_validator("experiments")
-    @classmethod
-    def _experiment_names(cls, experiments: dict[str, ExperimentSettings]) -> dict[str, ExperimentSettings]:
-        for name in experiments:
-            if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-                raise ValueError(f"'{name}' is no experiment's name: small letters, digits and _ only")
-        return experiments
 
 
 def load(path: Path) -> Settings:
@@ -327,9 +329,12 @@ def _complaints(path: Path, text: str, error: ValidationError) -> list[str]:
     """One line for each wrong setting: file, line, setting, what is wrong."""
     complaints = []
     for problem in error.errors(include_url=False, include_input=False):
-        keys = [str(key) for key in problem["loc"] if not isinstance(key, int)]
+        keys = [str(key) for key in problem["loc"] if not isinstance(key, int) and key != "[key]"]
         line = _line_of(text, keys)
         where = f"{path}:{line}" if line else f"{path}"
+        variable = "AXIOMD_" + "__".join(keys).upper()
+        if variable in os.environ:
+            where = f"environment variable {variable}"
         what = {
             "extra_forbidden": "unknown setting; `axiomd config show` lists all",
             "missing": "missing setting",

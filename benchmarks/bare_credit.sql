@@ -1,8 +1,8 @@
 -- The changes that paying a batch makes, by hand: one statement a table, with the credit known beforehand.
 
 -- name: journal
-INSERT INTO axiomd_journal (at, kind, cause, actor, changes, credit)
-VALUES (UNIX_TIMESTAMP(), 'credit', 'bench', 'bench', %(count)s, 2 * %(count)s)
+INSERT INTO axiomd_journal (at, kind, cause, actor, changes, credit, detail)
+VALUES (UNIX_TIMESTAMP(), 'credit', 'bench', 'bench', %(count)s, 2 * %(count)s, '{}')
 
 -- name: ledger
 INSERT INTO axiomd_ledger (result_id, journal_id, host_id, user_id, team_id, credit)

@@ -80,7 +80,7 @@ async def take_in_new(connection: Connection, app_ids: Sequence[int], *, after: 
 async def take_in_unfinished(connection: Connection, app_ids: Sequence[int]) -> int:
     """Open a mark for every result that isn't over, or may still be reported late; how many. For the baseline."""
     unfinished = await connection.execute(SQL["take_in_unfinished"], {"app_ids": app_ids})
-    return unfinished + await connection.execute(SQL["take_in_unjudged"], {"app_ids": app_ids})
+    return unfinished + await connection.execute(SQL["take_in_unreported"], {"app_ids": app_ids})
 
 
 async def note_history(connection: Connection, app_ids: Sequence[int]) -> int:

@@ -44,9 +44,9 @@ WHERE r.id > %(after)s AND r.appid IN %(app_ids)s AND a.result_id IS NULL
 -- name: take_in_unfinished
 INSERT IGNORE INTO axiomd_result (result_id, workunit_id, credit_mark)
 SELECT r.id, r.workunitid, 0 FROM result r FORCE INDEX (res_app_state)
-WHERE r.appid IN %(app_ids)s AND r.server_state IN (2, 4)
+WHERE r.appid IN %(app_ids)s AND r.server_state IN (1, 2, 4)
 
--- name: take_in_unjudged
+-- name: take_in_unreported
 INSERT IGNORE INTO axiomd_result (result_id, workunit_id, credit_mark)
 SELECT r.id, r.workunitid, 0 FROM workunit w FORCE INDEX (wu_assim) STRAIGHT_JOIN result r ON r.workunitid = w.id
 WHERE w.appid IN %(app_ids)s AND w.assimilate_state = 0 AND r.server_state = 5 AND r.outcome = 4

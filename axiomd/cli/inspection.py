@@ -62,10 +62,11 @@ async def _status(settings: Settings) -> dict[str, Any]:
             for kind, cap, window_s in (
                 ("abort", settings.abort.cap, settings.abort.cap_window_s),
                 ("repair", settings.repair.cap, settings.repair.cap_window_s),
-                ("topup", settings.topup.cap, settings.topup.cap_window_s),
             ):
                 used, _ = await tables.used_in_window(session, kind, now, window_s)
                 caps[kind] = f"{used} of {cap}"
+            made = await tables.jobs_in_window(session, now, settings.topup.cap_window_s)
+            caps["topup"] = f"{made} of {settings.topup.cap}"
             _, granted = await tables.used_in_window(session, "credit", now, credit.cap_window_s)
             caps["credit"] = f"{granted:g} of {credit.cap:g}"
     finally:

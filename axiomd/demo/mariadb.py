@@ -119,6 +119,8 @@ class PrivateMariaDB:
             f"--datadir={data}",
             f"--socket={self.socket}",
             f"--pid-file={self.folder / 'mariadb.pid'}",
+            # A starting server clears its folder of temporary files, which must not be one that others use.
+            f"--tmpdir={self._temporary_folder()}",
             *OPTIONS,
             *(("--skip-networking",) if self.port is None else ("--bind-address=127.0.0.1", f"--port={self.port}")),
         ]
@@ -163,9 +165,15 @@ class PrivateMariaDB:
         """The server refuses to run as root unless it is told to."""
         return ("--user=root",) if os.geteuid() == 0 else ()
 
+    def _temporary_folder(self) -> Path:
+        folder = self.folder / "tmp"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def _install(self, data: Path) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         command = [_program("mariadb-install-db"), "--no-defaults", *self._as_user(), f"--datadir={data}"]
+        command.append(f"--tmpdir={self._temporary_folder()}")
         done = subprocess.run([*command, *INSTALL_OPTIONS], capture_output=True, text=True, check=False)
         if done.returncode:
             self.log.write_text(done.stdout + done.stderr, encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -67,10 +68,13 @@ class AbortHandler(Handler):
         silence = await fleet.silence(connection, now - self._hosts.fleet_silent_after_s)
         if fleet_is_silent(silence, self._hosts):
             return []
+        silent_before = (await tables.get_state(connection)).get(tables.FLEET_SILENT_AT, 0.0)
         used, _ = await tables.used_in_window(connection, "abort", now, self._abort.cap_window_s)
         stuck = []
         for task in await tasks.tasks(connection, result_ids):
-            if reason := stuck_reason(task, self._abort, now):
+            # After a storm hosts come back one by one: each gets its full time anew.
+            heard = replace(task, last_contact_at=max(task.last_contact_at, silent_before))
+            if reason := stuck_reason(heard, self._abort, now):
                 stuck.append((task, reason))
         return stuck[: int(self._cap.left(used))] if stuck else []
 

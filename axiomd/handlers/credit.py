@@ -123,7 +123,8 @@ class CreditHandler(Handler):
         closed += [refusal.result.result_id for refusal in decisions.refusals]
         counts: Counter[tuple[str, int]] = Counter()
         for prefix, count in Counter(loaded.canonical[id_] for id_ in closed if id_ in loaded.canonical).items():
-            if name := parse_workunit_name(f"{prefix}-0-s0"):
+            name = parse_workunit_name(f"{prefix}-0-s0")
+            if name and len(name.experiment) <= tables.LONGEST_NAME:
                 counts[name.experiment, name.version] += count
             else:
                 metrics.ROWS_SKIPPED.labels("workunit_name").inc(count)

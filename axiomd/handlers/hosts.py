@@ -16,10 +16,10 @@ log = structlog.get_logger(__name__)
 
 
 class HostsHandler(Handler):
-    """Notes which hosts are live."""
+    """Notes which hosts are live, and when the whole fleet was silent."""
 
     name = "hosts"
-    events = (HostStale, HostReturned)
+    events = (HostStale, HostReturned, FleetSilent)
     batch = 5000
 
     def __init__(self, database: Database) -> None:
@@ -27,15 +27,20 @@ class HostsHandler(Handler):
         super().__init__(dry_run=False)
         self._database = database
 
-    async def plan(self, events: Sequence[HostStale | HostReturned]) -> list[Planned]:
+    async def plan(self, events: Sequence[HostStale | HostReturned | FleetSilent]) -> list[Planned]:
         """Say which hosts would be noted."""
-        return [Planned("note", f"host {event.host_id}", event.name) for event in events]
+        return [
+            Planned("note", "the fleet" if isinstance(event, FleetSilent) else f"host {event.host_id}", event.name)
+            for event in events
+        ]
 
-    async def act(self, events: Sequence[HostStale | HostReturned]) -> None:
-        """Note the hosts' new states."""
+    async def act(self, events: Sequence[HostStale | HostReturned | FleetSilent]) -> None:
+        """Note the hosts' new states, and a silence of the fleet."""
 
         async def note(session: Session) -> tables.Totals:
             now = await read_clock(session)
+            if any(isinstance(event, FleetSilent) for event in events):
+                await tables.set_state(session, tables.FLEET_SILENT_AT, now)
             for event_type, live in ((HostStale, False), (HostReturned, True)):
                 ids = [event.host_id for event in events if isinstance(event, event_type)]
                 if ids:

@@ -12,8 +12,9 @@ from axiomd.boinc import fleet, tasks, workunits
 from axiomd.boinc.project import Project
 from axiomd.boinc.tasks import LostReport
 from axiomd.boinc.workunits import TargetRules
-from axiomd.events import ReportLost, WuFlagsStuck
+from axiomd.events import ReportLost, StuckCase, WuFlagsStuck
 from axiomd.handlers.handler import Cap, Handler, Planned
+from axiomd.policies.hosts import fleet_is_silent
 from axiomd.policies.repair import Candidate, OpenWorkunit, Remedy, Repair, decide_repairs, stuck_case
 from axiomd.policies.topup import Host, idle_cores
 from axiomd.settings import Settings
@@ -99,8 +100,12 @@ class RepairHandler(Handler):
         rules = TargetRules(now - self._settings.hosts.dead_after_s, frozenset(self._settings.hosts.exclude))
         used, _ = await tables.used_in_window(connection, "repair", now, repair.cap_window_s)
         stuck = []
+        silence = await fleet.silence(connection, now - self._settings.hosts.fleet_silent_after_s)
+        storm = fleet_is_silent(silence, self._settings.hosts)
         for workunit in await workunits.open_workunits(connection, ids, rules):
-            if case := stuck_case(workunit, repair, now):
+            case = stuck_case(workunit, repair, now)
+            # While the whole fleet is silent no single host is dead: its jobs keep their target.
+            if case and not (storm and case is StuckCase.DEAD_TARGET):
                 stuck.append((workunit, case))
         if not stuck:
             return []

@@ -84,6 +84,8 @@ class TopupHandler(Handler):
     async def act(self, events: Sequence[CoresIdle]) -> None:  # noqa: ARG002 - it says only that it is time
         """Make what was intended before, then decide anew and make that."""
         await self._make_intended()
+        if await self._intended():
+            return  # create_work has trouble: more intents wouldn't help, and would use up the cap
         async with self._database.session() as session:
             loaded = await self._load(session)
         orders = self._decide(loaded)
@@ -103,7 +105,7 @@ class TopupHandler(Handler):
             for host in await fleet.live_hosts(connection, live_since)
             if host.host_id not in self._settings.hosts.exclude
         ]
-        used, _ = await tables.used_in_window(connection, "topup", now, self._topup.cap_window_s)
+        used = await tables.jobs_in_window(connection, now, self._topup.cap_window_s)
         limit = int(self._cap.left(used))
         if not self._topup.targeted:
             # Jobs for any host wait unsent until somebody asks: they fill idle cores already.
@@ -113,6 +115,10 @@ class TopupHandler(Handler):
     def _host(self, host: fleet.LiveHost, workload: Workload, quota: tuple[int, int] | None, now: float) -> Host:
         by_experiment = workload.of_host(host.host_id)
         gpu_jobs = sum(n for name, n in by_experiment.items() if name in self._entries and self._entries[name].gpu)
+        sizes: Counter[float] = Counter()
+        for name, count in by_experiment.items():
+            if name in self._entries:
+                sizes[self._entries[name].memory] += count
         daily = self._project.config.daily_result_quota
         left = math.inf
         if quota is not None:
@@ -128,9 +134,7 @@ class TopupHandler(Handler):
             host.memory,
             jobs=sum(by_experiment.values()) - gpu_jobs,
             gpu_jobs=gpu_jobs,
-            memory_used=sum(
-                count * self._entries[name].memory for name, count in by_experiment.items() if name in self._entries
-            ),
+            job_sizes=tuple(sizes.items()),
             quota_left=left,
         )
 
@@ -194,6 +198,8 @@ class TopupHandler(Handler):
             missing = [job for job in missing if job.tries < MOST_TRIES]
             if not missing:
                 continue
+            for app in sorted({job.app for job in missing}):
+                self._create_work.check(app)
             async with self._database.session() as session:
                 await tables.count_try(session, [job.name for job in missing])
             complaints = await self._call_create_work(missing)

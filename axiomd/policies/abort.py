@@ -52,13 +52,13 @@ def stuck_reason(task: Task, settings: AbortSettings, now: float) -> StuckReason
     """
     if task.has_canonical or task.cancelled:
         return None
+    if task.report_deadline < now and task.transition_at <= now:
+        # Past its deadline: the transitioner is about to end it. If it doesn't, it is the one that is stuck.
+        return None
     limits = thresholds(task.delay_bound, settings)
     out_for = now - task.sent_at
     if out_for > limits.ceiling_s:
         return StuckReason.CEILING
     if out_for > limits.stuck_s and now - task.last_contact_at > limits.silent_s:
-        # Ended by its deadline already: the transitioner is on its way, unless the "now" of the transition was lost,
-        # which the validator can do; then it is stuck again.
-        being_ended = task.report_deadline < now and task.transition_at <= now
-        return None if being_ended else StuckReason.HOST_SILENT
+        return StuckReason.HOST_SILENT
     return None

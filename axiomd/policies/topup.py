@@ -15,8 +15,7 @@ from typing import NamedTuple
 
 from axiomd.settings import TopupSettings
 
-
-EXPERIMENTS_PER_HOST = 4
+EXPERIMENTS_PER_HOST = 2
 """Into how many portions, each of one experiment, the jobs for a host are divided."""
 
 
@@ -31,8 +30,8 @@ class Host:
     jobs: int = 0
     """CPU jobs that it has: in progress, or made for it and not fetched yet."""
     gpu_jobs: int = 0
-    memory_used: float = 0.0
-    """Memory that its jobs need together."""
+    job_sizes: tuple[tuple[float, int], ...] = ()
+    """Its jobs as (bytes of memory that one needs, how many)."""
     quota_left: float = math.inf
     """Jobs that BOINC would still send it today."""
 
@@ -72,35 +71,62 @@ def idle_cores(host: Host, settings: TopupSettings) -> int:
 
 @dataclass(slots=True)
 class _Room:
-    """What a host can still take: CPU jobs, GPU jobs, jobs of either kind, bytes of memory."""
+    """What a host can still take: CPU jobs, GPU jobs, jobs of either kind; and what fits into its memory."""
 
     cpu: int
     gpu: int
     quota: int
     memory: float
+    at_once: int
+    """Jobs that run at once; only they need memory, the others wait."""
+    sizes: dict[float, int]
     taken: dict[str, int] = field(default_factory=dict)
 
     def slots(self, *, gpu: bool) -> int:
         return max(0, min(self.gpu if gpu else self.cpu, self.quota))
 
-    def take(self, experiment: str, jobs: int, memory: float, *, gpu: bool) -> None:
-        if gpu:
+    def fit(self, size: float, jobs: int) -> int:
+        """How many more jobs of a size fit, `jobs` at most, if of all its jobs the largest happen to run at once."""
+        if max([size, *self.sizes]) * self.at_once <= self.memory or self._peak(size, jobs) <= self.memory:
+            return jobs
+        if self._peak(size, 1) > self.memory:
+            return 0
+        while self._peak(size, jobs) > self.memory:
+            jobs -= 1
+        return jobs
+
+    def _peak(self, size: float, jobs: int) -> float:
+        sizes = self.sizes | {size: self.sizes.get(size, 0) + jobs}
+        left, peak = self.at_once, 0.0
+        for one, count in sorted(sizes.items(), reverse=True):
+            running = min(left, count)
+            peak += running * one
+            left -= running
+            if not left:
+                break
+        return peak
+
+    def take(self, experiment: Experiment, jobs: int) -> None:
+        if experiment.gpu:
             self.gpu -= jobs
         else:
             self.cpu -= jobs
         self.quota -= jobs
-        self.memory -= memory
-        self.taken[experiment] = self.taken.get(experiment, 0) + jobs
+        self.sizes[experiment.memory] = self.sizes.get(experiment.memory, 0) + jobs
+        self.taken[experiment.name] = self.taken.get(experiment.name, 0) + jobs
 
 
 def _room(host: Host, settings: TopupSettings, max_in_progress_per_core: float) -> _Room:
     cores = usable_cores(host.ncpus, settings)
+    gpu_jobs = math.floor(host.ngpus * settings.jobs_per_gpu)
     most = cores * min(settings.max_jobs_per_core, max_in_progress_per_core)
     return _Room(
         cpu=min(idle_cores(host, settings), math.floor(most) - host.jobs),
-        gpu=math.floor(host.ngpus * settings.jobs_per_gpu) - host.gpu_jobs,
+        gpu=gpu_jobs - host.gpu_jobs,
         quota=math.floor(host.quota_left) if math.isfinite(host.quota_left) else 2**31,
-        memory=host.memory * settings.memory_share - host.memory_used,
+        memory=host.memory * settings.memory_share,
+        at_once=cores + gpu_jobs,
+        sizes=dict(host.job_sizes),
     )
 
 
@@ -130,9 +156,9 @@ def decide_topup(
         for experiment in pilots:
             most = min(experiment.pilot_hosts, experiment.wanted, left)
             fit = [rooms[host.host_id] for host in largest_first]
-            fit = [room for room in fit if room.slots(gpu=experiment.gpu) and room.memory >= experiment.memory]
+            fit = [room for room in fit if room.slots(gpu=experiment.gpu) and room.fit(experiment.memory, 1)]
             for room in fit[: max(most, 0)]:
-                room.take(experiment.name, 1, experiment.memory, gpu=experiment.gpu)
+                room.take(experiment, 1)
                 left -= 1
     for gpu in (True, False):
         kind = [e for e in experiments if e.gpu is gpu and not e.pilot and e.weight > 0 and e.wanted > 0]
@@ -145,8 +171,6 @@ def decide_topup(
 def _deal_out(kind: Sequence[Experiment], rooms: Iterable[_Room], limit: int, *, gpu: bool) -> int:
     """Deal jobs of experiments that are all CPU or all GPU out to the hosts; how much of the limit is left."""
     left = limit
-    names = [experiment.name for experiment in kind]
-    memory = [experiment.memory for experiment in kind]
     wanted = [experiment.wanted for experiment in kind]
     strides = [1 / experiment.weight for experiment in kind]
     # By how far each experiment has come, in jobs over weight: the one furthest behind is at the top.
@@ -157,14 +181,16 @@ def _deal_out(kind: Sequence[Experiment], rooms: Iterable[_Room], limit: int, *,
         # A host gets a few experiments, several jobs of each: its volunteer downloads fewer inputs.
         portion = max(1, slots // EXPERIMENTS_PER_HOST)
         unfit = []
+        too_large = math.inf
         while slots > 0 and queue:
             come, number = queue[0]
-            fit = int(room.memory // memory[number]) if memory[number] > 0 else slots
-            jobs = min(portion, slots, wanted[number], fit)
-            if jobs <= 0:
+            size = kind[number].memory
+            jobs = room.fit(size, min(portion, slots, wanted[number])) if size < too_large else 0
+            if not jobs:
+                too_large = min(too_large, size)
                 unfit.append(heappop(queue))
                 continue
-            room.take(names[number], jobs, jobs * memory[number], gpu=gpu)
+            room.take(kind[number], jobs)
             slots -= jobs
             left -= jobs
             wanted[number] -= jobs

@@ -91,6 +91,10 @@ UPDATE axiomd_job SET tries = tries + 1 WHERE workunit_name IN %(names)s AND sta
 -- name: job_counts
 SELECT state, COUNT(*) FROM axiomd_job GROUP BY state
 
+-- name: jobs_in_window
+SELECT COUNT(*) FROM axiomd_journal e FORCE INDEX (kind_at) STRAIGHT_JOIN axiomd_job j ON j.journal_id = e.id
+WHERE e.kind = 'topup' AND e.at > %(since)s AND j.state <> 2
+
 -- name: put_hosts
 INSERT INTO axiomd_host (host_id, live, since) VALUES {rows}
 ON DUPLICATE KEY UPDATE live = VALUES(live), since = VALUES(since)

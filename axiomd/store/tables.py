@@ -20,9 +20,15 @@ BASELINE_AT = "baseline_at"
 CREDITED_COUNT, CREDITED_BEFORE = "credited_count", "credited_count_before"
 COMPLETED_COUNT, COMPLETED_BEFORE = "completed_count", "completed_count_before"
 """Results that axiomd paid, and dealt with for good; and how many there were at the baseline."""
+FLEET_SILENT_AT = "fleet_silent_at"
+"""When the whole fleet was last seen silent: no host's silence counts from before."""
 MOD_TIME_CURSOR = "intake_mod_time"
 ID_CURSOR, ID_CURSOR_NEXT, ID_CURSOR_AT = "intake_result_id", "intake_result_id_next", "intake_result_id_at"
 """How far intake has looked, in the modes that have a cursor."""
+
+
+LONGEST_NAME = 64
+"""Letters of an experiment's name that the tables hold."""
 
 
 class Mark(IntEnum):
@@ -227,6 +233,11 @@ async def intended_jobs(connection: Connection, limit: int) -> list[IntendedJob]
     """Jobs that were decided and aren't known to be made."""
     rows = await connection.fetch(SQL["intended_jobs"], {"limit": limit})
     return [IntendedJob(str(n), int(j), str(a), str(e), int(s), int(h), int(t)) for n, j, a, e, s, h, t in rows]
+
+
+async def jobs_in_window(connection: Connection, now: float, window_s: float) -> int:
+    """Jobs decided on in the rolling window that ends now, those given up left out."""
+    return int((await connection.fetch(SQL["jobs_in_window"], {"since": now - window_s}))[0][0])
 
 
 async def set_job_state(connection: Connection, names: Sequence[str], state: JobState) -> int:

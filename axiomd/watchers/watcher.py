@@ -56,11 +56,11 @@ class Freshness:
         ]
 
 
-async def watch(watcher: Watcher, database: Database, bus: Bus, freshness: Freshness) -> None:
-    """Poll until cancelled. A poll that fails is tried again later; what holds then is seen then."""
+async def watch(watcher: Watcher, database: Database, bus: Bus, freshness: Freshness, stop: asyncio.Event) -> None:
+    """Poll until told to stop. A poll that fails is tried again later; what holds then is seen then."""
     freshness.intervals[watcher.name] = watcher.interval_s
     failures = 0
-    while True:
+    while not stop.is_set():
         try:
             await poll_once(watcher, database, bus)
         except AxiomdError as error:
@@ -68,13 +68,20 @@ async def watch(watcher: Watcher, database: Database, bus: Bus, freshness: Fresh
             failures += 1
             if failures == 1:
                 log.error("poll failed; it is tried again", watcher=watcher.name, error=str(error))
-            await asyncio.sleep(min(watcher.interval_s * 2 ** min(failures, 10), SLOWEST_RETRY_S))
+            await sleep_until(stop, min(watcher.interval_s * 2 ** min(failures, 10), SLOWEST_RETRY_S))
             continue
         if failures:
             log.info("poll works again", watcher=watcher.name, failures=failures)
         failures = 0
         freshness.polled_at[watcher.name] = time.monotonic()
-        await asyncio.sleep(watcher.interval_s)
+        await sleep_until(stop, watcher.interval_s)
+
+
+async def sleep_until(stop: asyncio.Event, seconds: float) -> None:
+    """Sleep, but wake up when told to stop."""
+    sleeping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait([sleeping], timeout=seconds)
+    sleeping.cancel()
 
 
 async def poll_once(watcher: Watcher, database: Database, bus: Bus) -> int:

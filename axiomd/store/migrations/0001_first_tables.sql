@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS axiomd_journal (
   actor VARCHAR(64) NOT NULL,
   changes INT NOT NULL COMMENT 'how many results, tasks, workunits or jobs',
   credit DOUBLE NOT NULL DEFAULT 0,
-  detail VARCHAR(1024) NOT NULL DEFAULT '{}' COMMENT 'JSON: counts by reason or case',
+  detail TEXT NOT NULL COMMENT 'JSON: counts by reason or case',
   KEY kind_at (kind, at)
 ) ENGINE=InnoDB COMMENT='every change of a kind in one transaction';
 
@@ -22,8 +22,8 @@ CREATE TABLE IF NOT EXISTS axiomd_change (
   subject VARCHAR(16) NOT NULL COMMENT 'BOINC table',
   row_id BIGINT NOT NULL,
   reason VARCHAR(32) NOT NULL,
-  before_change VARCHAR(512) NOT NULL COMMENT 'JSON: columns that were changed',
-  after_change VARCHAR(512) NOT NULL,
+  before_change TEXT NOT NULL COMMENT 'JSON: columns that were changed',
+  after_change TEXT NOT NULL,
   PRIMARY KEY (journal_id, subject, row_id),
   KEY subject_row (subject, row_id)
 ) ENGINE=InnoDB COMMENT='rows that an abort or a repair changed';
