@@ -55,6 +55,11 @@ async def open_results(connection: Connection, *, after: int, limit: int, now: f
     return [(int(result_id), int(workunit_id)) for result_id, workunit_id in rows]
 
 
+async def forget_purged(connection: Connection) -> int:
+    """Drop the open marks of results that BOINC has purged: they can't come in any more; how many."""
+    return await connection.execute(SQL["forget_purged"])
+
+
 async def newest_mod_time(connection: Connection) -> float:
     """Latest mod_time of any result, Unix seconds; 0 if there is none. Needs the index to be quick."""
     return float((await connection.fetch(SQL["newest_mod_time"]))[0][0] or 0)

@@ -21,6 +21,10 @@ WHERE a.credit_mark = 0 AND a.look_at <= %(now)s AND a.result_id > %(after)s
   AND r.server_state = 5 AND r.outcome <> 4 AND NOT (r.outcome = 1 AND r.validate_state IN (0, 3, 4))
 ORDER BY a.result_id LIMIT %(limit)s
 
+-- name: forget_purged
+DELETE a FROM axiomd_result a FORCE INDEX (open_marks) LEFT JOIN result r ON r.id = a.result_id
+WHERE a.credit_mark = 0 AND r.id IS NULL
+
 -- name: newest_mod_time
 SELECT UNIX_TIMESTAMP(MAX(mod_time)) FROM result
 

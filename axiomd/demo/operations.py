@@ -110,6 +110,10 @@ class Metrics:
         """Sum of a metric over its labels; 0 where there is none."""
         return sum(value for (sample, _), value in self.samples.items() if sample == name)
 
+    def by_label(self, name: str) -> dict[str, int]:
+        """Values of a counter with one label, by that label."""
+        return {labels.split('"')[1]: int(v) for (sample, labels), v in self.samples.items() if sample == name}
+
 
 def input_name(experiment: str) -> str:
     """Name of the staged input file of an experiment's jobs."""

@@ -17,6 +17,9 @@ from axiomd.settings import Settings
 from axiomd.store import tables
 from axiomd.store.database import Database, Session
 
+FORGET_INTERVAL_S = 3600.0
+"""Seconds between two looks for open marks whose results BOINC has purged."""
+
 
 class CompletedResults:
     """The watcher of finished results."""
@@ -28,6 +31,7 @@ class CompletedResults:
         self._project = project
         self._intake = settings.intake
         self._late_look_at = 0.0
+        self._forget_at = 0.0
         self.interval_s = settings.intake.interval_s
 
     async def poll(self, now: float) -> AsyncIterator[Sequence[Event]]:
@@ -36,15 +40,23 @@ class CompletedResults:
             for app_id in self._project.app_ids:
                 async for events in self._ready(app_id, now):
                     yield events
-            if time.monotonic() < self._late_look_at:
+            if not self._late_look_is_due():
                 return
-            self._late_look_at = time.monotonic() + self._intake.late_interval_s
         elif self._intake.mode == "mod_time":
             await self._database.transaction(self._take_in_changed)
         else:
             await self._database.transaction(lambda session: self._take_in_new(session, now))
         async for events in self._open(now):
             yield events
+        if now >= self._forget_at:
+            self._forget_at = now + FORGET_INTERVAL_S
+            await self._database.transaction(credit.forget_purged)
+
+    def _late_look_is_due(self) -> bool:
+        due = time.monotonic() >= self._late_look_at
+        if due:
+            self._late_look_at = time.monotonic() + self._intake.late_interval_s
+        return due
 
     async def _ready(self, app_id: int, now: float) -> AsyncIterator[Sequence[Event]]:
         after = 0

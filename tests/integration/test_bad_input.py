@@ -47,60 +47,62 @@ def skipped(reason: str) -> float:
 # Rows.
 
 
-@pytest.mark.parametrize(
-    ("columns", "host", "expected"),
-    [
-        pytest.param({}, {"userid": 0}, (2, "no_user"), id="a host without a user"),
-        pytest.param({}, {"userid": 999_999}, (2, "no_user"), id="a host whose user was deleted"),
-        pytest.param({"hostid": 999_999}, {}, (2, "no_host"), id="a result whose host was deleted"),
-        pytest.param({"hostid": 0}, {}, (2, "no_host"), id="a result without a host"),
-        pytest.param({"elapsed_time": -1e300}, {}, (2, "worth_nothing"), id="a negative elapsed_time"),
-        pytest.param({"elapsed_time": 1e300}, {}, (1, ""), id="an elapsed_time beyond all bounds"),
-        pytest.param({"sent_time": 0, "received_time": 0}, {}, (2, "worth_nothing"), id="neither sent nor received"),
-        pytest.param({"sent_time": 2_147_483_647}, {}, (2, "worth_nothing"), id="sent in the future"),
-        pytest.param({}, {"p_fpops": 1e308}, (1, ""), id="a speed beyond all bounds"),
-        pytest.param({}, {"p_fpops": -1e308}, (2, "worth_nothing"), id="a negative speed"),
-        pytest.param({"exit_status": 12345}, {}, (1, ""), id="a valid result with an odd exit status"),
-        pytest.param({"outcome": 77}, {}, (2, "not_needed"), id="an outcome that BOINC doesn't have"),
-        pytest.param({"app_version_id": -3}, {}, (1, ""), id="an anonymous platform"),
-        pytest.param({"app_version_id": 424_242}, {}, (1, ""), id="an app version that was deleted"),
-    ],
-)
-async def test_a_row_that_makes_no_sense_is_judged_and_the_others_are_paid(
-    world: World, columns: dict[str, Any], host: dict[str, Any], expected: tuple[int, str]
-) -> None:
+ODD_ROWS: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[int, str]]] = {
+    # what is odd: the result's columns, its host's columns, mark and reason
+    "a host without a user": ({}, {"userid": 0}, (2, "no_user")),
+    "a host whose user was deleted": ({}, {"userid": 999_999}, (2, "no_user")),
+    "a result whose host was deleted": ({"hostid": 999_999}, {}, (2, "no_host")),
+    "a result without a host": ({"hostid": 0}, {}, (2, "no_host")),
+    "a negative elapsed_time": ({"elapsed_time": -1e300}, {}, (2, "worth_nothing")),
+    "an elapsed_time beyond all bounds": ({"elapsed_time": 1e300}, {}, (1, "")),
+    "neither sent nor received": ({"sent_time": 0, "received_time": 0}, {}, (2, "worth_nothing")),
+    "sent in the future": ({"sent_time": 2_147_483_647}, {}, (2, "worth_nothing")),
+    "a speed beyond all bounds": ({}, {"p_fpops": 1e308}, (1, "")),
+    "a negative speed": ({}, {"p_fpops": -1e308}, (2, "worth_nothing")),
+    "a valid result with an odd exit status": ({"exit_status": 12345}, {}, (1, "")),
+    "an outcome that BOINC doesn't have": ({"outcome": 77}, {}, (2, "not_needed")),
+    "an anonymous platform": ({"app_version_id": -3}, {}, (1, "")),
+    "an app version that was deleted": ({"app_version_id": 424_242}, {}, (1, "")),
+    "a user whose team was deleted": ({}, {"teamid": 999_999}, (1, "")),
+}
+
+
+async def test_rows_that_make_no_sense_are_judged_and_the_others_are_paid(world: World) -> None:
+    """All in one batch with good ones before and after."""
     good_host = world.host()
-    before, odd, after = (
-        world.valid_result(good_host),
-        world.valid_result(world.host(**host), **columns),
-        world.valid_result(good_host),
-    )
+    before = world.valid_result(good_host)
+    odd = {}
+    for what, (columns, host, _) in ODD_ROWS.items():
+        owner = {"userid": world.user(teamid=host["teamid"])} if "teamid" in host else host
+        odd[what] = world.valid_result(world.host(**owner), **columns)
+    after = world.valid_result(good_host)
     await once(world, credit={"policy": "flops", "flops_scale": 1e-11})
-    assert verdict(world, odd) == expected
+    expected = {what: mark for what, (_, _, mark) in ODD_ROWS.items()}
+    assert {what: verdict(world, result) for what, result in odd.items()} == expected
     assert [granted(world, before), granted(world, after)] == [1, 1]
     assert world.row("host", good_host)["total_credit"] == 2
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param("wu_12345", id="another scheme"),
-        pytest.param("Grokking-v1-b1-s1", id="no experiment's name"),
-        pytest.param("micro_scaling_laws-v0-b1-s1", id="no version"),
-        pytest.param("micro_scaling_laws-v99999999999-b1-s1", id="a version beyond all bounds"),
-        pytest.param("it's-100%-{x}-%(y)s", id="quotes and percent signs"),
-        pytest.param(f"{'a' * 100}-v1-b1-s1", id="a name longer than a column"),
-        pytest.param("-", id="a hyphen"),
-    ],
-)
-async def test_a_workunit_that_names_no_experiment_is_counted_and_paid_with_the_others(world: World, name: str) -> None:
+ODD_NAMES = {
+    "another scheme": "wu_12345",
+    "no experiment's name": "Grokking-v1-b1-s1",
+    "no version": "micro_scaling_laws-v0-b1-s1",
+    "a version beyond all bounds": "micro_scaling_laws-v99999999999-b1-s1",
+    "quotes and percent signs": "it's-100%-{x}-%(y)s",
+    "a name longer than a column": f"{'a' * 100}-v1-b1-s1",
+    "a hyphen": "-",
+}
+
+
+async def test_workunits_that_name_no_experiment_are_counted_and_paid_with_the_others(world: World) -> None:
     host = world.host()
     known = world.valid_result(host)
-    odd = world.valid_result(host, workunit={"name": name})
+    odd = {what: world.valid_result(host, workunit={"name": name}) for what, name in ODD_NAMES.items()}
     counted = skipped("workunit_name")
     await once(world)
-    assert [granted(world, known), granted(world, odd)] == [2, 2]
-    assert skipped("workunit_name") == counted + 1
+    assert {what: granted(world, result) for what, result in odd.items()} == dict.fromkeys(ODD_NAMES, 2)
+    assert granted(world, known) == 2
+    assert skipped("workunit_name") == counted + len(ODD_NAMES)
     assert world.rows("SELECT name, canonical FROM axiomd_experiment") == [
         {"name": "micro_scaling_laws", "canonical": 1}
     ]
@@ -113,13 +115,6 @@ async def test_an_experiment_that_the_catalogue_does_not_know_is_counted_all_the
     assert world.rows("SELECT name, version, canonical FROM axiomd_experiment") == [
         {"name": "retired_long_ago", "version": 3, "canonical": 1}
     ]
-
-
-async def test_a_user_whose_team_was_deleted_is_paid(world: World) -> None:
-    result = world.valid_result(world.host(world.user(teamid=999_999)))
-    await once(world)
-    assert granted(world, result) == 2
-    assert world.rows("SELECT team_id FROM axiomd_ledger") == [{"team_id": 0}]
 
 
 async def test_an_average_from_the_future_is_no_obstacle(world: World) -> None:
@@ -229,12 +224,12 @@ def complaint(world: World, name: str, **file: str) -> str:
     return done.stderr
 
 
-@pytest.mark.parametrize("name", ["status", "run"])
-async def test_a_wrong_password_ends_with_a_word_and_is_not_repeated(world: World, name: str) -> None:
-    told = complaint(world, name, database='password = "hush"\n', more="[http]\nenabled = false\n")
-    assert "refuses user 'root'" in told
-    assert "Check [database] in the settings" in told
-    assert "hush" not in told
+async def test_a_wrong_password_ends_with_a_word_and_is_not_repeated(world: World) -> None:
+    for name in ("status", "run"):
+        told = complaint(world, name, database='password = "hush"\n', more="[http]\nenabled = false\n")
+        assert "refuses user 'root'" in told
+        assert "Check [database] in the settings" in told
+        assert "hush" not in told
 
 
 async def test_a_setting_out_of_range_ends_with_its_line(world: World) -> None:
@@ -294,7 +289,9 @@ async def axiomd_runs(config: Path) -> AsyncIterator[Running]:
 async def paid(world: World, result: int) -> None:
     """Wait until a result is paid."""
     async with asyncio.timeout(30):
-        while not granted(world, result):
+        while True:
+            if granted(world, result):
+                return
             await asyncio.sleep(0.05)
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 
+from axiomd.boinc import credit
+from axiomd.policies.rac import updated_average
+from axiomd.sql import Connection, Row
 from tests.world import World
 
 
@@ -77,3 +82,63 @@ async def test_never_paid(
     ]
     assert world.row("host", host)["total_credit"] == 0
     assert world.value("SELECT COUNT(*) FROM axiomd_ledger") == 0
+
+
+async def test_a_host_that_changes_hands_while_being_paid_is_paid_to_its_new_owner(world: World) -> None:
+    """Between the reading of the owners and their locking another program moves the host: the batch is decided anew."""
+    old, new = world.user(), world.user()
+    host = world.host(old)
+    result = world.valid_result(host)
+    axiomd = await world.axiomd()
+    moved = False
+    lock = credit._lock
+
+    async def lock_late(connection: Connection, statement: str, ids: Iterable[int]) -> dict[int, Row]:
+        nonlocal moved
+        if statement == "lock_hosts" and not moved:
+            moved = True
+            world.execute("UPDATE host SET userid = %s WHERE id = %s", new, host)
+        return await lock(connection, statement, ids)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(credit, "_lock", lock_late)
+        await axiomd.once()
+    assert granted(world, result) == 2
+    assert (world.row("user", old)["total_credit"], world.row("user", new)["total_credit"]) == (0, 2)
+    assert world.value("SELECT COUNT(*) FROM axiomd_ledger") == 1
+
+
+async def test_rac_of_a_batch_is_boincs_formula_with_the_batchs_sum(world: World) -> None:
+    host = world.host(expavg_credit=70.0, expavg_time=world.now - 7 * 86_400.0)
+    for _ in range(3):
+        world.valid_result(host)
+    await (await world.axiomd()).once()
+    row = world.row("host", host)
+    expected = updated_average(70.0, world.now - 7 * 86_400.0, 6.0, row["expavg_time"], 0)
+    assert row["expavg_credit"] == pytest.approx(expected, rel=1e-12)
+    assert row["expavg_credit"] == pytest.approx(35 + 3 / 7, rel=1e-3)
+
+
+async def test_credit_by_app_is_kept_where_the_project_wants_it(world: World) -> None:
+    world.write_config("<credit_by_app>1</credit_by_app>")
+    team = world.team()
+    user = world.user(teamid=team)
+    host = world.host(user)
+    for _ in range(3):
+        world.valid_result(host)
+    await (await world.axiomd()).once()
+    world.valid_result(host)
+    await (await world.axiomd()).once()
+    rows = world.rows("SELECT userid, appid, njobs, total FROM credit_user")
+    assert rows == [{"userid": user, "appid": world.app_id, "njobs": 4, "total": 8.0}]
+    rows = world.rows("SELECT teamid, njobs, total FROM credit_team")
+    assert rows == [{"teamid": team, "njobs": 4, "total": 8.0}]
+
+
+async def test_purged_results_are_forgotten(world: World) -> None:
+    result = world.result(world.workunit(), world.host())
+    axiomd = await world.axiomd()
+    assert world.rows("SELECT result_id FROM axiomd_result") == [{"result_id": result}]
+    world.execute("DELETE FROM result WHERE id = %s", result)
+    await axiomd.once()
+    assert world.rows("SELECT result_id FROM axiomd_result") == []

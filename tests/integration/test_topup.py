@@ -324,8 +324,8 @@ async def test_a_plan_says_which_jobs_and_makes_none(world: World) -> None:
 async def test_dozens_of_experiments_are_deployed_at_once(world: World) -> None:
     """AXIOM has that many, with names as long; the journal's detail counts each."""
     install(world)
-    for _ in range(20):
-        world.host(p_ncpus=4)
+    for _ in range(40):
+        world.host(p_ncpus=2)
     many = {f"a_rather_long_name_of_an_experiment_{number}": EXPERIMENT["a"] for number in range(60)}
     await once(world, experiments=many)
     assert len(names(world)) == 80

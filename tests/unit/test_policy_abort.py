@@ -33,6 +33,8 @@ def task(sent_h: float, silent_h: float = 0.0, **what: Any) -> Task:
     return Task(**defaults | what)
 
 
+# The validator wrote the transition_time that it had read: nobody looks at the deadline any more.
+LOST: dict[str, Any] = {"transition_at": INT_MAX}
 SILENT, CEILING = StuckReason.HOST_SILENT, StuckReason.CEILING
 
 
@@ -46,10 +48,14 @@ SILENT, CEILING = StuckReason.HOST_SILENT, StuckReason.CEILING
         pytest.param(task(12, 7), None, id="out for exactly the threshold"),
         pytest.param(task(11, 1000), None, id="sent a while ago to a host that is silent for ever"),
         pytest.param(task(13, last_contact_at=0.0), SILENT, id="its host was deleted"),
-        pytest.param(task(48, 0), None, id="at the ceiling"),
-        pytest.param(task(48.01, 0), CEILING, id="past the ceiling, its host in contact"),
-        pytest.param(task(49, 20), CEILING, id="past the ceiling, its host silent"),
-        pytest.param(task(49, 20, cancelled=True), None, id="cancelled before"),
+        pytest.param(task(48, 0, **LOST), None, id="at the ceiling"),
+        pytest.param(task(48.01, 0, **LOST), CEILING, id="past the ceiling, its host in contact"),
+        pytest.param(task(49, 20, **LOST), CEILING, id="past the ceiling, its host silent"),
+        pytest.param(
+            task(49, 20), None, id="past the ceiling and its deadline: the transitioner's, as soon as it runs"
+        ),
+        pytest.param(task(49, 0, report_deadline=NOW + 1), CEILING, id="past the ceiling, its deadline was put off"),
+        pytest.param(task(49, 20, cancelled=True, **LOST), None, id="cancelled before"),
         pytest.param(task(49, 20, has_canonical=True), None, id="its workunit has its canonical result"),
         pytest.param(
             task(13, 7, report_deadline=NOW - 1, transition_at=NOW), None, id="deadline passed, transition due"
@@ -83,7 +89,7 @@ def test_thresholds_grow_with_the_delay_bound(delay_bound_h: float, hours: tuple
 def test_a_job_given_ten_days_is_not_stuck_after_two() -> None:
     assert stuck_reason(task(50, 50, delay_bound=240 * HOUR_S), SETTINGS, NOW) is None
     assert stuck_reason(task(121, 61, delay_bound=240 * HOUR_S), SETTINGS, NOW) is SILENT
-    assert stuck_reason(task(481, 0, delay_bound=240 * HOUR_S), SETTINGS, NOW) is CEILING
+    assert stuck_reason(task(481, 0, delay_bound=240 * HOUR_S, **LOST), SETTINGS, NOW) is CEILING
 
 
 hours = st.floats(0, 2000)

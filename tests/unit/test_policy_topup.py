@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,12 +17,12 @@ GB = 1e9
 SETTINGS = TopupSettings(jobs_per_core=1, max_jobs_per_core=2, max_cores=64, memory_share=0.75, jobs_per_gpu=1)
 
 
-def host(id_: int = 1, ncpus: int = 4, memory: float = 1000 * GB, **what: float) -> Host:
-    return Host(id_, ncpus, int(what.pop("ngpus", 0)), memory, **what)  # type: ignore[arg-type]
+def host(id_: int = 1, ncpus: int = 4, memory: float = 1000 * GB, ngpus: int = 0, **what: Any) -> Host:
+    return Host(id_, ncpus, ngpus, memory, **what)
 
 
-def experiment(name: str = "a", weight: float = 1.0, wanted: int = 10**6, **what: float) -> Experiment:
-    return Experiment(name, weight, wanted, **what)  # type: ignore[arg-type]
+def experiment(name: str = "a", weight: float = 1.0, wanted: int = 10**6, **what: Any) -> Experiment:
+    return Experiment(name, weight, wanted, **what)
 
 
 def decide(
@@ -81,8 +82,19 @@ def test_idle_cores(one: Host, jobs_per_core: float, idle: int) -> None:
         pytest.param(host(quota_left=2.0), SETTINGS, math.inf, 2, id="the daily quota"),
         pytest.param(host(quota_left=-3.0), SETTINGS, math.inf, 0, id="a quota overdrawn"),
         pytest.param(host(memory=4 * GB), SETTINGS, math.inf, 3, id="the share of its memory that jobs may need"),
-        pytest.param(host(memory=4 * GB, memory_used=1.5 * GB), SETTINGS, math.inf, 1, id="what its jobs need already"),
-        pytest.param(host(memory=4 * GB, memory_used=9 * GB), SETTINGS, math.inf, 0, id="memory overdrawn"),
+        pytest.param(
+            host(memory=4 * GB, jobs=1, job_sizes=((1.5 * GB, 1),)), SETTINGS, math.inf, 1, id="what its job needs"
+        ),
+        pytest.param(
+            host(memory=4 * GB, jobs=1, job_sizes=((9 * GB, 1),)), SETTINGS, math.inf, 0, id="memory overdrawn"
+        ),
+        pytest.param(
+            host(ncpus=2, memory=4 * GB),
+            TopupSettings(jobs_per_core=2, memory_share=0.5),
+            math.inf,
+            4,
+            id="a job that waits for a core needs no memory yet",
+        ),
     ],
 )
 def test_what_a_host_may_be_given(one: Host, settings: TopupSettings, most: float, jobs: int) -> None:
@@ -214,7 +226,9 @@ some_hosts = st.lists(
         st.floats(0, 64 * GB),
         st.integers(0, 10),
         st.integers(0, 2),
-        st.one_of(st.just(0.0), st.floats(0, 64 * GB)),
+        st.lists(
+            st.tuples(st.integers(0, 12 * 10**9), st.integers(1, 5)), max_size=3, unique_by=lambda job: job[0]
+        ).map(tuple),
         st.one_of(st.just(math.inf), st.floats(-5, 20)),
     ),
     max_size=12,
@@ -264,8 +278,11 @@ def test_no_bound_is_ever_passed(
         assert gpu <= max(one.ngpus * settings.jobs_per_gpu - one.gpu_jobs, 0)
         if total - gpu:
             assert one.jobs + total - gpu <= cores * min(settings.jobs_per_core, settings.max_jobs_per_core, most)
-        needed = sum(known[order.experiment].memory * order.jobs for order in mine)
-        assert needed == 0 or one.memory_used + needed <= one.memory * settings.memory_share * (1 + 1e-9)
+        sizes = [size for size, count in one.job_sizes for _ in range(count)]
+        sizes += [known[order.experiment].memory for order in mine for _ in range(order.jobs)]
+        at_once = cores + math.floor(one.ngpus * settings.jobs_per_gpu)
+        largest = sum(sorted(sizes, reverse=True)[:at_once])
+        assert largest <= one.memory * settings.memory_share * (1 + 1e-9)
 
 
 @given(

@@ -71,7 +71,9 @@ WRONG = [
     pytest.param("[credit]\ntiers = [[0, nan]]\n", 5, "credit.tiers: ", id="a tier of no number"),
     pytest.param('[credit.failures]\n"crash" = 5\n', 5, "credit.failures.crash", id="no exit status"),
     pytest.param("[credit]\nfailures = { 203 = -1 }\n", 5, "credit.failures.203: Input", id="a negative consolation"),
-    pytest.param("[experiments.Grokking]\n", 4, "experiments: 'Grokking' is no experiment's name", id="no name"),
+    pytest.param(
+        "[experiments.Grokking]\n", 4, "experiments.Grokking: 'Grokking' is no experiment's name", id="no name"
+    ),
     pytest.param("[experiments.a]\ntarget = 0\n", 5, "experiments.a.target: Input should be", id="no target"),
     pytest.param("[experiments.a]\nwieght = 1\n", 5, "experiments.a.wieght: unknown setting", id="a misspelt key"),
     pytest.param("credit = 5\n", 4, "project.credit: unknown setting", id="a key in the wrong table"),
