@@ -93,7 +93,7 @@ class IntakeSettings(Section):
     )
     interval_s: Seconds = Field(2.0, description="between two looks for finished results")
     late_interval_s: Seconds = Field(30.0, description="between two looks at results that may still come in late")
-    page: int = Field(2000, ge=10, le=20000, description="results that one query fetches")
+    page: int = Field(5000, ge=10, le=20000, description="results that one query fetches")
     overlap_s: Seconds = Field(120.0, description="how far a look reaches back; longer than any transaction")
 
 
@@ -123,7 +123,7 @@ class CreditSettings(Section):
     cap: Amount = Field(50_000.0, description="credit granted at most in a rolling window; past it results wait")
     cap_window_s: Seconds = Field(6 * HOUR_S, description="length of that window")
     host_day_cap: Amount = Field(20_000.0, description="credit for one host and UTC day at most; past it results wait")
-    batch: int = Field(1000, ge=1, le=10_000, description="results paid in one transaction at most")
+    batch: int = Field(2500, ge=1, le=10_000, description="results paid in one transaction at most")
 
     @field_validator("tiers")
     @classmethod

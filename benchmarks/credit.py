@@ -12,6 +12,7 @@ import time
 
 from axiomd.daemon import Axiomd
 from axiomd.handlers.credit import CreditHandler
+from axiomd.settings import CreditSettings
 from axiomd.sql import load_statements, render
 from axiomd.watchers.completed_results import CompletedResults
 from benchmarks.ground import Ground, ground, parser, report, run
@@ -88,7 +89,7 @@ def main() -> None:
     """Run from the command line."""
     arguments = parser(__doc__)
     arguments.add_argument("--results", type=int, default=60_000)
-    arguments.add_argument("--batch", type=int, default=1000)
+    arguments.add_argument("--batch", type=int, default=CreditSettings().batch)
     arguments.add_argument("--hosts", type=int, default=300)
     arguments.add_argument("--row-by-row", type=int, default=1000, help="results paid one at a time")
     chosen = arguments.parse_args()

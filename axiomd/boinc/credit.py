@@ -107,7 +107,7 @@ async def lock_results(connection: Connection, ids: Sequence[int]) -> None:
 async def finished_results(
     connection: Connection, ids: Sequence[int], gpu_app_versions: frozenset[int]
 ) -> tuple[list[FinishedResult], dict[int, str]]:
-    """Read results with the owner of their host as it is now.
+    """Read those of these results that have an open mark, with the owner of their host as it is now.
 
     Also gives, for each that is its workunit's canonical result, the first two parts of the workunit's name
     (`experiment-vN` for work that axiomd made).

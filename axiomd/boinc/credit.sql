@@ -82,7 +82,8 @@ SELECT JSON_ARRAYAGG(JSON_ARRAY(
 FROM result r FORCE INDEX (PRIMARY)
 LEFT JOIN workunit w ON w.id = r.workunitid
 LEFT JOIN axiomd_ended e ON e.workunit_id = r.workunitid
-WHERE r.id IN %(ids)s
+LEFT JOIN axiomd_result a ON a.result_id = r.id
+WHERE r.id IN %(ids)s AND COALESCE(a.credit_mark, 0) = 0
 
 -- name: owners
 SELECT JSON_ARRAYAGG(JSON_ARRAY(h.id, u.id, t.id, h.p_fpops, h.p_gpu_fpops)) FROM host h FORCE INDEX (PRIMARY)

@@ -50,9 +50,6 @@ ON DUPLICATE KEY UPDATE credit_mark = VALUES(credit_mark), reason = VALUES(reaso
 INSERT INTO axiomd_result (result_id, workunit_id, credit_mark, reason, look_at) VALUES {rows}
 ON DUPLICATE KEY UPDATE reason = VALUES(reason), look_at = VALUES(look_at)
 
--- name: closed_among
-SELECT result_id FROM axiomd_result WHERE result_id IN %(ids)s AND credit_mark <> 0
-
 -- name: refusal_counts
 SELECT reason, COUNT(*) FROM axiomd_result WHERE credit_mark = 2 GROUP BY reason
 

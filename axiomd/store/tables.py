@@ -192,11 +192,6 @@ async def defer_results(connection: Connection, decisions: CreditDecisions) -> N
         await connection.execute(SQL["defer_results"].format(rows=values(rows)))
 
 
-async def closed_among(connection: Connection, result_ids: Sequence[int]) -> set[int]:
-    """Those of these results that were paid or refused."""
-    return {int(row[0]) for row in await connection.fetch(SQL["closed_among"], {"ids": result_ids})}
-
-
 async def note_ended(connection: Connection, workunit_ids: Iterable[int]) -> None:
     """Note workunits that axiomd cancelled, for what comes back good is paid."""
     await connection.execute(SQL["insert_ended"].format(rows=values((id_,) for id_ in sorted(workunit_ids))))
