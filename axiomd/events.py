@@ -42,107 +42,116 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class ResultCompleted(Event):
+class ResultEvent(Event):
+    """Something about a result: one event a result."""
+
+    result_id: int
+    workunit_id: int
+
+    @property
+    def key(self) -> object:
+        """The result's id."""
+        return self.result_id
+
+
+@dataclass(frozen=True, slots=True)
+class WorkunitEvent(Event):
+    """Something about a workunit: one event a workunit."""
+
+    workunit_id: int
+
+    @property
+    def key(self) -> object:
+        """The workunit's id."""
+        return self.workunit_id
+
+
+@dataclass(frozen=True, slots=True)
+class HostEvent(Event):
+    """Something about a host's contact: one event a host."""
+
+    host_id: int
+    last_contact_at: float
+
+    @property
+    def key(self) -> object:
+        """The host's id."""
+        return self.host_id
+
+
+@dataclass(frozen=True, slots=True)
+class FleetEvent(Event):
+    """Something about the fleet: one event for all of it."""
+
+    @property
+    def key(self) -> object:
+        """The same for each."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class ResultCompleted(ResultEvent):
     """A result is over and axiomd has not dealt with it for good."""
 
     name: ClassVar[str] = "result_completed"
-    result_id: int
-    workunit_id: int
-
-    @property
-    def key(self) -> object:
-        """One event a result."""
-        return self.result_id
 
 
 @dataclass(frozen=True, slots=True)
-class ReportLost(Event):
+class WorkunitSettled(WorkunitEvent):
+    """A workunit waits for its assimilator, and axiomd has dealt with each of its final results."""
+
+    name: ClassVar[str] = "workunit_settled"
+
+
+@dataclass(frozen=True, slots=True)
+class ReportLost(ResultEvent):
     """The transitioner's race overwrote a report: NO_REPLY stands where a report had come in."""
 
     name: ClassVar[str] = "report_lost"
-    result_id: int
-    workunit_id: int
-
-    @property
-    def key(self) -> object:
-        """One event a result."""
-        return self.result_id
 
 
 @dataclass(frozen=True, slots=True)
-class TaskStuck(Event):
+class TaskStuck(ResultEvent):
     """A task hangs: its host is silent, or it is out for longer than any task may be."""
 
     name: ClassVar[str] = "task_stuck"
-    result_id: int
-    workunit_id: int
     host_id: int
     reason: StuckReason
 
-    @property
-    def key(self) -> object:
-        """One event a result."""
-        return self.result_id
+
+@dataclass(frozen=True, slots=True)
+class WuFlagsStuck(WorkunitEvent):
+    """A workunit can't move."""
+
+    name: ClassVar[str] = "wu_flags_stuck"
+    case: StuckCase
 
 
 @dataclass(frozen=True, slots=True)
-class HostStale(Event):
+class HostStale(HostEvent):
     """A host that counted as live is silent."""
 
     name: ClassVar[str] = "host_stale"
-    host_id: int
-    last_contact_at: float
-
-    @property
-    def key(self) -> object:
-        """One event a host."""
-        return self.host_id
 
 
 @dataclass(frozen=True, slots=True)
-class HostReturned(Event):
+class HostReturned(HostEvent):
     """A host that counted as silent, or was never seen, made contact."""
 
     name: ClassVar[str] = "host_returned"
-    host_id: int
-    last_contact_at: float
-
-    @property
-    def key(self) -> object:
-        """One event a host."""
-        return self.host_id
 
 
 @dataclass(frozen=True, slots=True)
-class FleetSilent(Event):
+class FleetSilent(FleetEvent):
     """Most live hosts fell silent together: the server or its network is the patient."""
 
     name: ClassVar[str] = "fleet_silent"
     live_hosts: int
     silent_hosts: int
 
-    @property
-    def key(self) -> object:
-        """One event for the fleet."""
-        return None
-
 
 @dataclass(frozen=True, slots=True)
-class WuFlagsStuck(Event):
-    """A workunit can't move."""
-
-    name: ClassVar[str] = "wu_flags_stuck"
-    workunit_id: int
-    case: StuckCase
-
-    @property
-    def key(self) -> object:
-        """One event a workunit."""
-        return self.workunit_id
-
-
-@dataclass(frozen=True, slots=True)
-class CoresIdle(Event):
+class CoresIdle(FleetEvent):
     """The fleet has idle cores."""
 
     name: ClassVar[str] = "cores_idle"
@@ -150,11 +159,6 @@ class CoresIdle(Event):
     idle: int
     hosts: tuple[tuple[int, int], ...]
     """(host id, idle cores), hosts with idle cores only."""
-
-    @property
-    def key(self) -> object:
-        """One event for the fleet."""
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,16 +173,3 @@ class DaemonDown(Event):
     def key(self) -> object:
         """One event a daemon."""
         return self.daemon
-
-
-@dataclass(frozen=True, slots=True)
-class WorkunitSettled(Event):
-    """A workunit waits for its assimilator, and axiomd has dealt with each of its final results."""
-
-    name: ClassVar[str] = "workunit_settled"
-    workunit_id: int
-
-    @property
-    def key(self) -> object:
-        """One event a workunit."""
-        return self.workunit_id

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import structlog
 
-from axiomd import metrics
 from axiomd.events import DaemonDown, FleetSilent, HostReturned, HostStale
 from axiomd.handlers.handler import Handler, Planned
 from axiomd.store import tables
@@ -37,7 +36,7 @@ class HostsHandler(Handler):
     async def act(self, events: Sequence[HostStale | HostReturned | FleetSilent]) -> None:
         """Note the hosts' new states, and a silence of the fleet."""
 
-        async def note(session: Session) -> tables.Totals:
+        async def note(session: Session) -> None:
             now = await read_clock(session)
             if any(isinstance(event, FleetSilent) for event in events):
                 await tables.set_state(session, tables.FLEET_SILENT_AT, now)
@@ -45,11 +44,8 @@ class HostsHandler(Handler):
                 ids = [event.host_id for event in events if isinstance(event, event_type)]
                 if ids:
                     await tables.put_hosts(session, ids, live=live, now=now)
-            return await tables.totals(session)
 
-        counts = await self._database.transaction(note)
-        metrics.HOSTS.labels("live").set(counts.hosts_live)
-        metrics.HOSTS.labels("stale").set(counts.hosts_stale)
+        await self._database.transaction(note)
 
 
 class NoticeHandler(Handler):

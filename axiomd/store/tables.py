@@ -253,6 +253,12 @@ async def put_hosts(connection: Connection, host_ids: Iterable[int], *, live: bo
     await connection.execute(SQL["put_hosts"].format(rows=values(rows)))
 
 
+async def host_counts(connection: Connection) -> tuple[int, int]:
+    """Hosts that axiomd calls live, and stale."""
+    counts = {bool(live): int(count) for live, count in await connection.fetch(SQL["host_counts"])}
+    return counts.get(True, 0), counts.get(False, 0)
+
+
 @dataclass(frozen=True)
 class Totals:
     """What axiomd has done since its tables were made."""
@@ -281,7 +287,7 @@ async def totals(connection: Connection) -> Totals:
             case = str(reason).removeprefix("repair:")
             repaired[case] = repaired.get(case, 0) + int(count)
     jobs = {int(job_state): int(count) for job_state, count in await connection.fetch(SQL["job_counts"])}
-    hosts = {bool(live): int(count) for live, count in await connection.fetch(SQL["host_counts"])}
+    live, stale = await host_counts(connection)
     return Totals(
         results_completed=int(state.get(COMPLETED_COUNT, 0)),
         results_credited=journal.get("credit", (0, 0.0))[0],
@@ -290,6 +296,6 @@ async def totals(connection: Connection) -> Totals:
         flags_repaired=repaired,
         workunits_deployed=jobs.get(JobState.MADE, 0),
         refusals={str(r): int(n) for r, n in await connection.fetch(SQL["refusal_counts"])},
-        hosts_live=hosts.get(True, 0),
-        hosts_stale=hosts.get(False, 0),
+        hosts_live=live,
+        hosts_stale=stale,
     )

@@ -9,6 +9,7 @@ from axiomd.boinc import fleet
 from axiomd.events import Event, FleetSilent, HostReturned, HostStale
 from axiomd.policies.hosts import changed_hosts, fleet_is_silent
 from axiomd.settings import Settings
+from axiomd.store import tables
 from axiomd.store.database import Database
 
 
@@ -27,6 +28,10 @@ class Hosts:
         async with self._database.session() as session:
             silence = await fleet.silence(session, now - self._hosts.fleet_silent_after_s)
             contacts = await fleet.changed_contacts(session, now - self._hosts.live_after_contact_s)
+            live_hosts, stale_hosts = await tables.host_counts(session)
+        metrics.HOSTS.labels("live").set(live_hosts)
+        metrics.HOSTS.labels("stale").set(stale_hosts)
+        metrics.HOSTS.labels("excluded").set(len(self._hosts.exclude))
         silent = fleet_is_silent(silence, self._hosts)
         metrics.FLEET_SILENT.set(silent)
         stale, returned = changed_hosts(contacts, self._hosts, now)
