@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from axiomd.demo.mariadb import PrivateMariaDB
 from tests.world import World
 
 _numbers = itertools.count(1)
+
+# No deadline an example: a busy machine is no failure. In CI the same examples each time.
+hypothesis.settings.register_profile("axiomd", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("axiomd")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 
 import structlog
@@ -12,6 +14,9 @@ from axiomd.store import tables
 from axiomd.store.database import Database, Session, read_clock
 
 log = structlog.get_logger(__name__)
+
+
+TELL_AGAIN_S = 3600.0
 
 
 class HostsHandler(Handler):
@@ -49,14 +54,14 @@ class HostsHandler(Handler):
 
 
 class NoticeHandler(Handler):
-    """Tells the operator what axiomd can see and not mend; each trouble once, and when it comes again."""
+    """Tells the operator what axiomd can see and not mend; the same trouble once an hour."""
 
     name = "notice"
     events = (FleetSilent, DaemonDown)
 
     def __init__(self) -> None:
         super().__init__(dry_run=False)
-        self._told: set[object] = set()
+        self._told_at: dict[object, float] = {}
 
     async def plan(self, events: Sequence[FleetSilent | DaemonDown]) -> list[Planned]:
         """Say what there is to tell."""
@@ -65,8 +70,9 @@ class NoticeHandler(Handler):
     async def act(self, events: Sequence[FleetSilent | DaemonDown]) -> None:
         """Tell it."""
         for event in events:
-            if event.key not in self._told:
-                self._told.add(event.key)
+            now = time.monotonic()
+            if now - self._told_at.get((event.name, event.key), -math.inf) >= TELL_AGAIN_S:
+                self._told_at[event.name, event.key] = now
                 log.warning(_words(event), event_type=event.name)
 
 
