@@ -55,7 +55,7 @@ async def time_poll(place: Ground, database: Database, project: Project, mode: s
         f"INSERT INTO axiomd_result (result_id, workunit_id, credit_mark) SELECT id, workunitid, 1 FROM result "
         f"ORDER BY id DESC LIMIT {NEW} ON DUPLICATE KEY UPDATE credit_mark = 1"
     )
-    place.execute("UPDATE workunit SET assimilate_state = 2 WHERE assimilate_state = 1")
+    place.execute("UPDATE workunit SET assimilate_state = 2 WHERE appid = %s AND assimilate_state = 1", place.app_id)
     return seconds
 
 
