@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 .PHONY: demo test lint bench lock clean
 demo: .venv/run.stamp
-	@tools/need-programs mariadbd mariadb mariadb-install-db
+	@tools/need-programs mariadbd mariadb mariadb-install-db >&2
 	@exec $(BIN)/axiomd demo $(ARGS)
 
 test: .venv/test.stamp lint
@@ -22,10 +22,10 @@ bench: .venv/run.stamp
 	$(BIN)/python -m benchmarks
 
 .venv/run.stamp: requirements/run.txt pyproject.toml tools/make-venv
-	tools/make-venv $(PYTHON) run
+	@tools/make-venv $(PYTHON) run >&2
 
 .venv/test.stamp: requirements/test.txt pyproject.toml tools/make-venv
-	tools/make-venv $(PYTHON) test
+	@tools/make-venv $(PYTHON) test >&2
 
 # Pins every dependency, with hashes, from pyproject.toml.
 lock: .venv/test.stamp

@@ -56,8 +56,8 @@ interval_s = 1.0
 
 [abort]
 interval_s = 1.0
-stuck_after_s = 5.0
-silent_after_s = 5.0
+stuck_after_s = 7.0
+silent_after_s = 7.0
 ceiling_s = 40.0
 stuck_delay_bounds = 0.25
 silent_delay_bounds = 0.25
