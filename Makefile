@@ -17,7 +17,7 @@ lint: .venv/test.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/run.stamp
+bench: .venv/test.stamp
 	@tools/need-programs mariadbd mariadb mariadb-install-db
 	$(BIN)/python -m benchmarks
 
