@@ -83,9 +83,8 @@ class TopupHandler(Handler):
 
     async def act(self, events: Sequence[CoresIdle]) -> None:  # noqa: ARG002 - it says only that it is time
         """Make what was intended before, then decide anew and make that."""
-        await self._make_intended()
-        if await self._intended():
-            return  # create_work has trouble: more intents wouldn't help, and would use up the cap
+        if not await self._make_intended():
+            return
         async with self._database.session() as session:
             loaded = await self._load(session)
         orders = self._decide(loaded)
@@ -93,7 +92,8 @@ class TopupHandler(Handler):
         for start in range(0, len(jobs), self._topup.batch):
             part = jobs[start : start + self._topup.batch]
             await self._database.transaction(partial(self._intend, jobs=part, now=loaded.now))
-            await self._make_intended()
+            if not await self._make_intended():
+                return
 
     async def _load(self, connection: Connection) -> _Loaded:
         now = await read_clock(connection)
@@ -186,8 +186,11 @@ class TopupHandler(Handler):
             )
         await tables.write_intent(session, intended)
 
-    async def _make_intended(self) -> None:
-        """Make every job that was intended and isn't there, looking by name before and after."""
+    async def _make_intended(self) -> bool:
+        """Make every job that was intended and isn't there, looking by name before and after.
+
+        False if create_work has trouble: more intents wouldn't help then, and would use up the cap.
+        """
         while jobs := await self._intended():
             missing = await self._look(jobs)
             hopeless = [job.name for job in missing if job.tries >= MOST_TRIES]
@@ -210,7 +213,8 @@ class TopupHandler(Handler):
                     missing=len(still_missing),
                     complaint="; ".join(complaints) or "none",
                 )
-                return
+                return False
+        return True
 
     async def _intended(self) -> list[IntendedJob]:
         async with self._database.session() as session:
