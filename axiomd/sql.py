@@ -6,6 +6,7 @@ tuple becomes `(1,2,3)` for `IN`. `{rows}` stands for the rows of a multi-row IN
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
@@ -55,8 +56,12 @@ def literal(value: object) -> str:
 
     Raises pymysql's ProgrammingError for a number that isn't finite.
     """
-    if type(value) is int:  # the most frequent by far
+    # The two most frequent kinds by far, spelled as the driver does.
+    if type(value) is int:
         return str(value)
+    if type(value) is float and math.isfinite(value):
+        spelled = repr(value)
+        return spelled if "e" in spelled else f"{spelled}e0"
     if isinstance(value, list | tuple):
         return f"({','.join(map(literal, value))})"
     return str(escape_item(value, "utf8mb4"))

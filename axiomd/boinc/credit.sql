@@ -30,9 +30,10 @@ SELECT UNIX_TIMESTAMP(MAX(mod_time)) FROM result
 
 -- name: take_in_changed
 INSERT IGNORE INTO axiomd_result (result_id, workunit_id, credit_mark)
-SELECT r.id, r.workunitid, 0 FROM result r FORCE INDEX (axiomd_mod_time)
-LEFT JOIN axiomd_result a ON a.result_id = r.id
-WHERE r.mod_time >= FROM_UNIXTIME(%(since)s) AND r.appid IN %(app_ids)s AND a.result_id IS NULL
+-- What changed is read off the index alone; only what has no mark yet is looked up in the table.
+SELECT r.id, r.workunitid, 0 FROM result changed FORCE INDEX (axiomd_mod_time)
+LEFT JOIN axiomd_result a ON a.result_id = changed.id STRAIGHT_JOIN result r ON r.id = changed.id
+WHERE changed.mod_time >= FROM_UNIXTIME(%(since)s) AND r.appid IN %(app_ids)s AND a.result_id IS NULL
   AND r.received_time >= %(baseline)s
   AND r.server_state = 5 AND r.outcome <> 4 AND NOT (r.outcome = 1 AND r.validate_state IN (0, 3, 4))
 

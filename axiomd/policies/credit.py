@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from axiomd.settings import DAY_S, CreditSettings
 
@@ -49,8 +50,7 @@ class Delay(StrEnum):
     HOST_DAY_CAP = "host_day_cap"
 
 
-@dataclass(frozen=True, slots=True)
-class FinishedResult:
+class FinishedResult(NamedTuple):
     """What a decision about credit needs to know of a result. Times are Unix seconds; speeds operations a second."""
 
     result_id: int
@@ -72,24 +72,21 @@ class FinishedResult:
     gpu_fpops: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(NamedTuple):
     """Pay this result so much."""
 
     result: FinishedResult
     credit: float
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(NamedTuple):
     """Never pay this result."""
 
     result: FinishedResult
     reason: Refusal
 
 
-@dataclass(frozen=True, slots=True)
-class Defer:
+class Defer(NamedTuple):
     """Look at this result again, not before `until` (Unix seconds)."""
 
     result: FinishedResult

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import NamedTuple
 
@@ -80,14 +80,20 @@ class _Room:
     at_once: int
     """Jobs that run at once; only they need memory, the others wait."""
     sizes: dict[float, int]
-    taken: dict[str, int] = field(default_factory=dict)
+    largest: float
+    taken: dict[str, int]
 
     def slots(self, *, gpu: bool) -> int:
+        """Jobs of a kind that it can take, memory aside."""
         return max(0, min(self.gpu if gpu else self.cpu, self.quota))
 
     def fit(self, size: float, jobs: int) -> int:
         """How many more jobs of a size fit, `jobs` at most, if of all its jobs the largest happen to run at once."""
-        if max([size, *self.sizes]) * self.at_once <= self.memory or self._peak(size, jobs) <= self.memory:
+        if max(size, self.largest) * self.at_once <= self.memory:
+            return jobs
+        if not self.sizes:
+            return min(jobs, int(self.memory // size))
+        if self._peak(size, jobs) <= self.memory:
             return jobs
         if self._peak(size, 1) > self.memory:
             return 0
@@ -112,22 +118,34 @@ class _Room:
         else:
             self.cpu -= jobs
         self.quota -= jobs
+        self.largest = max(self.largest, experiment.memory)
         self.sizes[experiment.memory] = self.sizes.get(experiment.memory, 0) + jobs
         self.taken[experiment.name] = self.taken.get(experiment.name, 0) + jobs
 
 
-def _room(host: Host, settings: TopupSettings, max_in_progress_per_core: float) -> _Room:
-    cores = usable_cores(host.ncpus, settings)
-    gpu_jobs = math.floor(host.ngpus * settings.jobs_per_gpu)
-    most = cores * min(settings.max_jobs_per_core, max_in_progress_per_core)
-    return _Room(
-        cpu=min(idle_cores(host, settings), math.floor(most) - host.jobs),
-        gpu=gpu_jobs - host.gpu_jobs,
-        quota=math.floor(host.quota_left) if math.isfinite(host.quota_left) else 2**31,
-        memory=host.memory * settings.memory_share,
-        at_once=cores + gpu_jobs,
-        sizes=dict(host.job_sizes),
-    )
+def _rooms(hosts: Sequence[Host], settings: TopupSettings, max_in_progress_per_core: float) -> dict[int, _Room]:
+    """What each host that can take anything at all can still take, by host id."""
+    most_per_core = min(settings.max_jobs_per_core, max_in_progress_per_core)
+    jobs_per_gpu, memory_share = settings.jobs_per_gpu, settings.memory_share
+    rooms = {}
+    for host in hosts:
+        cores = usable_cores(host.ncpus, settings)
+        gpu_jobs = math.floor(host.ngpus * jobs_per_gpu) if host.ngpus else 0
+        cpu = min(idle_cores(host, settings), math.floor(cores * most_per_core) - host.jobs)
+        gpu = gpu_jobs - host.gpu_jobs
+        if (cpu > 0 or gpu > 0) and host.quota_left >= 1:
+            sizes = dict(host.job_sizes)
+            rooms[host.host_id] = _Room(
+                cpu=cpu,
+                gpu=gpu,
+                quota=math.floor(min(host.quota_left, 2.0**31)),
+                memory=host.memory * memory_share,
+                at_once=cores + gpu_jobs,
+                sizes=sizes,
+                largest=max(sizes) if sizes else 0.0,
+                taken={},
+            )
+    return rooms
 
 
 def decide_topup(
@@ -148,14 +166,14 @@ def decide_topup(
         max_in_progress_per_core: BOINC's max_wus_in_progress, jobs a core.
 
     """
-    rooms = {host.host_id: _room(host, settings, max_in_progress_per_core) for host in hosts}
+    rooms = _rooms(hosts, settings, max_in_progress_per_core)
     left = max(limit, 0)
     pilots = [experiment for experiment in experiments if experiment.pilot]
     if pilots:
         largest_first = sorted(hosts, key=lambda host: (-usable_cores(host.ncpus, settings), host.host_id))
         for experiment in pilots:
             most = min(experiment.pilot_hosts, experiment.wanted, left)
-            fit = [rooms[host.host_id] for host in largest_first]
+            fit = [rooms[host.host_id] for host in largest_first if host.host_id in rooms]
             fit = [room for room in fit if room.slots(gpu=experiment.gpu) and room.fit(experiment.memory, 1)]
             for room in fit[: max(most, 0)]:
                 room.take(experiment, 1)
