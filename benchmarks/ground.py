@@ -29,7 +29,8 @@ CONFIG_XML = (
     "<enable_assignment>1</enable_assignment></config></boinc>"
 )
 APP = "axiom"
-BUFFER_POOL = 2 << 30
+# Enough for three million old results with their indexes, as an operator would give it; taken only as it fills.
+BUFFER_POOL = 6 << 30
 
 
 class Ground:
@@ -133,6 +134,20 @@ class Ground:
             elapsed_time="100 + MOD(seq, 900)",
             mod_time=f"FROM_UNIXTIME({received})",
         )
+
+    def settle(self) -> None:
+        """Wait until the server has written its changed pages: else it is still busy with what was laid out."""
+        self.execute("SET GLOBAL innodb_max_dirty_pages_pct = 0, GLOBAL innodb_max_dirty_pages_pct_lwm = 0")
+        deadline = time.monotonic() + 300
+        while int(self.status("Innodb_buffer_pool_pages_dirty")) > 50 and time.monotonic() < deadline:
+            time.sleep(0.5)
+        self.execute("SET GLOBAL innodb_max_dirty_pages_pct = DEFAULT, GLOBAL innodb_max_dirty_pages_pct_lwm = DEFAULT")
+
+    def status(self, name: str) -> str:
+        """Read a status variable of the server."""
+        with self.connection.cursor() as cursor:
+            cursor.execute("SHOW GLOBAL STATUS LIKE %s", (name,))
+            return str(cursor.fetchone()[1])
 
     def settings(self, **sections: Any) -> Settings:
         """Settings for this project, with caps out of the way."""

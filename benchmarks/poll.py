@@ -11,7 +11,6 @@ import statistics
 import time
 
 from axiomd.boinc import schema
-from axiomd.boinc.project import Project
 from axiomd.events import ResultCompleted
 from axiomd.store.database import Database
 from axiomd.watchers.completed_results import CompletedResults
@@ -38,11 +37,9 @@ def deal_with_history(place: Ground) -> None:
     )
 
 
-async def time_poll(place: Ground, database: Database, project: Project, mode: str) -> float:
+async def time_poll(place: Ground, database: Database, watcher: CompletedResults) -> float:
     """Seconds of a look that finds the new results."""
     place.finished(NEW, hosts=HOSTS, assimilate_state=1, received_ago_s=0)
-    settings = place.settings(intake={"mode": mode, "overlap_s": 5})
-    watcher = CompletedResults(database, project, settings)
     now = await database.now()
     started = time.perf_counter()
     found = 0
@@ -67,13 +64,18 @@ async def _measure(small: Ground, large: Ground, polls: int) -> dict[str, float]
             await schema.make_mod_time_index(session)
         deal_with_history(place)
         place.execute("ANALYZE TABLE result, workunit, axiomd_result")
+        place.settle()
         grounds[place] = (database, project)
     figures: dict[str, float] = {}
     for mode in MODES:
         times: dict[Ground, list[float]] = {small: [], large: []}
+        watchers = {
+            place: CompletedResults(database, project, place.settings(intake={"mode": mode, "overlap_s": 2}))
+            for place, (database, project) in grounds.items()
+        }
         for number in range(polls + 3):
-            for place, (database, project) in grounds.items():
-                seconds = await time_poll(place, database, project, mode)
+            for place, (database, _) in grounds.items():
+                seconds = await time_poll(place, database, watchers[place])
                 if number >= 3:  # the first ones warm up
                     times[place].append(seconds)
         medians = [statistics.median(times[place]) for place in (small, large)]
