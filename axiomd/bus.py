@@ -32,7 +32,7 @@ class Subscription:
 
     handler: str
     handle: Callable[[Sequence[Any]], Awaitable[None]]
-    batch: int
+    batch: Callable[[], int]
     limit: int
     workers: int
     queued: dict[object, Event] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class Bus:
         handle: Callable[[Sequence[Any]], Awaitable[None]],
         *,
         handler: str,
-        batch: int = 1,
+        batch: int | Callable[[], int] = 1,
         limit: int = 10_000,
         workers: int = 1,
     ) -> Subscription:
@@ -67,12 +67,13 @@ class Bus:
 
         Args:
             handler: name for logs and metrics.
-            batch: events in one call at most.
+            batch: events in one call at most; a function where that changes.
             limit: events queued at most before publishing waits.
             workers: calls that may run at the same time, on different keys.
 
         """
-        subscription = Subscription(handler, handle, batch, limit, workers)
+        size = batch if callable(batch) else lambda: batch
+        subscription = Subscription(handler, handle, size, limit, workers)
         for event_type in event_types:
             self._subscriptions.setdefault(event_type, []).append(subscription)
         return subscription
@@ -147,7 +148,7 @@ class Bus:
                 await subscription.changed.wait_for(lambda: subscription.queued or self._stopping)
                 if self._stopping:
                     return
-                keys = list(subscription.queued)[: subscription.batch]
+                keys = list(subscription.queued)[: subscription.batch()]
                 events = [subscription.queued.pop(key) for key in keys]
                 subscription.in_hand.update(keys)
                 metrics.QUEUE_DEPTH.labels(subscription.handler).set(len(subscription.queued))

@@ -6,8 +6,9 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +20,7 @@ from axiomd.boinc import credit, fleet, schema
 from axiomd.boinc.config import ProjectConfig, read_config
 from axiomd.boinc.project import Project
 from axiomd.bus import Bus
-from axiomd.errors import DatabaseUnavailable, ProjectError, SchemaError, SettingsError
+from axiomd.errors import AxiomdError, DatabaseUnavailable, Fenced, ProjectError, SchemaError, SettingsError
 from axiomd.events import Event
 from axiomd.gateways import http
 from axiomd.handlers.abort import AbortHandler
@@ -33,7 +34,8 @@ from axiomd.science.catalogue import read_catalogue
 from axiomd.settings import DatabaseSettings, Settings
 from axiomd.store import schema as own_schema
 from axiomd.store import tables
-from axiomd.store.database import Database, Login, LoginRefused
+from axiomd.store.database import Contention, Database, Login, LoginRefused
+from axiomd.store.lease import Lease
 from axiomd.watchers.completed_results import Backlog, CompletedResults
 from axiomd.watchers.daemons import Daemons
 from axiomd.watchers.hosts import Hosts
@@ -92,6 +94,34 @@ async def read_project(database: Database, config: ProjectConfig, settings: Sett
     return Project(config, apps, gpu)
 
 
+@asynccontextmanager
+async def opened(settings: Settings, *, ready: bool = True) -> AsyncIterator[tuple[Database, Project]]:
+    """Open the project as the commands do, and close it; with `ready` axiomd's tables have to be there."""
+    database, config = open_database(settings)
+    try:
+        project = await read_project(database, config, settings)
+        if ready:
+            await check_ready(database, settings)
+        yield database, project
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def leased(database: Database, settings: Settings) -> AsyncIterator[None]:
+    """Hold the lease, for a command that does what the daemon does. Raises ProjectError if a daemon holds it."""
+    lease = Lease(database, settings.daemon.lease_s)
+    give_up_at = time.monotonic() + settings.daemon.lease_s
+    while (holder := await lease.take()) is not None:
+        if time.monotonic() > give_up_at:
+            raise ProjectError(f"a daemon looks after this project already ({holder.holder}): stop it first.")
+        await asyncio.sleep(lease.look_every_s)
+    try:
+        yield
+    finally:
+        await _give_back(lease)
+
+
 async def check_ready(database: Database, settings: Settings) -> None:
     """Raise SchemaError unless axiomd's tables, the baseline and the index of the chosen mode are there."""
     async with database.session() as session:
@@ -125,7 +155,7 @@ class Axiomd:
                 handler.handle,
                 handler=handler.name,
                 batch=handler.batch,
-                limit=max(10_000, 4 * handler.batch),
+                limit=max(10_000, 4 * handler.most),
                 workers=handler.workers,
             )
 
@@ -154,8 +184,8 @@ class Axiomd:
                 for event_type, handlers in by_type.items():
                     same = [event for event in events if isinstance(event, event_type)]
                     for handler in handlers if same else ():
-                        for start in range(0, len(same), handler.batch):
-                            planned += await handler.plan(same[start : start + handler.batch])
+                        for start in range(0, len(same), handler.most):
+                            planned += await handler.plan(same[start : start + handler.most])
         return planned
 
 
@@ -182,7 +212,7 @@ def build(settings: Settings, database: Database, project: Project) -> Axiomd:
 
 
 async def run(settings: Settings) -> None:
-    """Run the daemon until SIGTERM or SIGINT.
+    """Run the daemon until SIGTERM or SIGINT, standing by while another one holds the lease.
 
     Waits for a database that can't be reached. Raises an AxiomdError where waiting won't help.
     """
@@ -192,31 +222,99 @@ async def run(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     metrics.BUILD_INFO.labels(version("axiomd")).set(1)
     database, config = open_database(settings)
+    health = Health(database)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(database.close)
-        axiomd: Axiomd | None = None
-
-        async def readiness() -> list[str]:
-            return await _obstacles(database, axiomd)
-
         address = ""
         if settings.http.enabled:
-            address = await stack.enter_async_context(http.serve(settings.http, readiness))
+            address = await stack.enter_async_context(http.serve(settings.http, health.obstacles))
         if not await _wait_for(database, stop):
             return
         project = await read_project(database, config, settings)
         await check_ready(database, settings)
-        axiomd = build(settings, database, project)
-        log.info(
-            "axiomd runs",
-            project=str(settings.project.dir),
-            apps=list(project.apps),
-            intake=settings.intake.mode,
-            dry_run=settings.daemon.dry_run,
-            metrics=f"{address}/metrics" if address else "off",
-        )
-        await _run_until(stop, axiomd)
+        lease = Lease(database, settings.daemon.lease_s)
+        while await _stand_by(lease, health, stop):
+            axiomd = health.axiomd = build(settings, database, project)
+            log.info(
+                "axiomd runs",
+                project=str(settings.project.dir),
+                apps=list(project.apps),
+                intake=settings.intake.mode,
+                dry_run=settings.daemon.dry_run,
+                metrics=f"{address}/metrics" if address else "off",
+            )
+            await _run_until(stop, axiomd, lease)
+            health.axiomd = None
         log.info("axiomd stopped")
+
+
+@dataclass
+class Health:
+    """What /readyz asks: whether anything keeps this daemon from its work."""
+
+    database: Database
+    axiomd: Axiomd | None = None
+    waits_for: str = ""
+    """Who holds the lease, while this daemon stands by."""
+
+    async def obstacles(self) -> list[str]:
+        """Say what keeps the daemon from being ready."""
+        try:
+            async with asyncio.timeout(3.0):
+                await self.database.now()
+        except (DatabaseUnavailable, TimeoutError):
+            metrics.DATABASE_UP.set(0)
+            return ["the database can't be reached"]
+        metrics.DATABASE_UP.set(1)
+        if self.waits_for:
+            return [f"standing by: {self.waits_for} holds the lease"]
+        if self.axiomd is None:
+            return ["starting"]
+        stale: Sequence[str] = self.axiomd.freshness.stale()
+        return [f"watcher {name} has not polled lately" for name in stale]
+
+
+async def _stand_by(lease: Lease, health: Health, stop: asyncio.Event) -> bool:
+    """Wait for the lease; False if the daemon is to stop before."""
+    metrics.LEASE_HELD.set(0)
+    troubled = False
+    while not stop.is_set():
+        try:
+            async with asyncio.timeout(lease.lease_s):
+                holder = await lease.take()
+        except (DatabaseUnavailable, Contention, TimeoutError) as error:
+            if not troubled:
+                log.warning("the lease can't be read; it is tried again", error=str(error) or "no answer in time")
+            troubled = True
+            await sleep_until(stop, lease.look_every_s)
+            continue
+        if holder is None:
+            health.waits_for = ""
+            metrics.LEASE_HELD.set(1)
+            return True
+        troubled = False
+        if health.waits_for != holder.holder:
+            health.waits_for = holder.holder
+            log.info("standing by: another daemon holds the lease", holder=holder.holder)
+        await sleep_until(stop, lease.look_every_s)
+    return False
+
+
+async def _keep(lease: Lease, stop: asyncio.Event) -> bool:
+    """Renew the lease until told to stop (True), or until it is lost (False)."""
+    while not stop.is_set():
+        try:
+            async with asyncio.timeout(lease.renew_every_s * 2):
+                await lease.renew()
+        except Fenced as error:
+            log.warning("the lease is lost; standing by", error=str(error))
+            return False
+        except (DatabaseUnavailable, Contention, TimeoutError):
+            if not lease.fresh:
+                log.warning("the lease could not be renewed in time; standing by")
+                return False
+        await sleep_until(stop, lease.renew_every_s)
+    return True
 
 
 async def _wait_for(database: Database, stop: asyncio.Event) -> bool:
@@ -239,16 +337,18 @@ async def _wait_for(database: Database, stop: asyncio.Event) -> bool:
     return False
 
 
-async def _run_until(stop: asyncio.Event, axiomd: Axiomd) -> None:
-    """Run every task under its name. If one ends by an error, all stop and the error is raised."""
+async def _run_until(stop: asyncio.Event, axiomd: Axiomd, lease: Lease) -> None:
+    """Work until told to stop or until the lease is lost. If a task ends by an error, all stop and it is raised."""
+    ended = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(axiomd.bus.run(), name="bus")]
         for watcher in axiomd.watchers:
-            watching = watch(watcher, axiomd.database, axiomd.bus, axiomd.freshness, stop)
+            watching = watch(watcher, axiomd.database, axiomd.bus, axiomd.freshness, ended)
             tasks.append(group.create_task(watching, name=f"watcher {watcher.name}"))
         if path := axiomd.settings.daemon.counters_file:
-            tasks.append(group.create_task(_write_counters(axiomd, path, stop), name="counters"))
-        await stop.wait()
+            tasks.append(group.create_task(_write_counters(axiomd, path, ended), name="counters"))
+        held = await _keep(lease, stop)
+        ended.set()
         log.info("stopping: no new events; what is in hand is finished")
         await axiomd.bus.stop()
         _, unfinished = await asyncio.wait(tasks, timeout=axiomd.settings.daemon.stop_timeout_s)
@@ -259,6 +359,16 @@ async def _run_until(stop: asyncio.Event, axiomd: Axiomd) -> None:
             for task in unfinished:
                 task.cancel()
             _, unfinished = await asyncio.wait(unfinished, timeout=0.2)
+    if held:
+        await _give_back(lease)
+
+
+async def _give_back(lease: Lease) -> None:
+    try:
+        async with asyncio.timeout(1.0):
+            await lease.give_back()
+    except (AxiomdError, TimeoutError) as error:
+        log.warning("the lease could not be given back; it runs out by itself", error=str(error) or "no answer in time")
 
 
 async def _write_counters(axiomd: Axiomd, path: Path, stop: asyncio.Event) -> None:
@@ -282,17 +392,3 @@ def write_counters(path: Path, state: dict[str, float]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(json.dumps(counters) + "\n", encoding="utf-8")
     temporary.replace(path)
-
-
-async def _obstacles(database: Database, axiomd: Axiomd | None) -> list[str]:
-    """Say what keeps the daemon from being ready."""
-    try:
-        await asyncio.wait_for(database.now(), 3.0)
-    except (DatabaseUnavailable, TimeoutError):
-        metrics.DATABASE_UP.set(0)
-        return ["the database can't be reached"]
-    metrics.DATABASE_UP.set(1)
-    if axiomd is None:
-        return ["starting"]
-    stale: Sequence[str] = axiomd.freshness.stale()
-    return [f"watcher {name} has not polled lately" for name in stale]

@@ -25,3 +25,7 @@ class SchemaError(AxiomdError):
 
 class Conflict(AxiomdError):  # noqa: N818 - the database's word for it
     """A row changed between reading and locking it: nothing was written, and the next poll decides anew."""
+
+
+class Fenced(AxiomdError):  # noqa: N818 - the word for it where there are fencing numbers
+    """Another daemon holds the lease: nothing was written, and nothing may be, until the lease is taken again."""

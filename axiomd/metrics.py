@@ -48,5 +48,11 @@ TRANSACTIONS = Counter("axiomd_transactions_total", "Transactions committed.")
 TRANSACTION_RETRIES = Counter(
     "axiomd_transaction_retries_total", "Transactions tried again after a lock stood in the way."
 )
+LOCKS_HELD = Histogram(
+    "axiomd_locks_held_seconds",
+    "How long a transaction held rows of BOINC.",
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 2),
+)
+LEASE_HELD = Gauge("axiomd_lease_held", "1 while this daemon holds the lease, 0 while it stands by.")
 DATABASE_UP = Gauge("axiomd_database_up", "1 if the last look at the database succeeded.")
 BUILD_INFO = Gauge("axiomd_build_info", "Always 1; the version is a label.", ["version"])

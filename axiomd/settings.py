@@ -255,6 +255,12 @@ class DaemonSettings(Section):
     """The daemon as a whole."""
 
     dry_run: bool = Field(False, description="decide and log, change nothing")
+    lease_s: float = Field(
+        10.0,
+        ge=1,
+        le=600,
+        description="a second daemon on the project stands by, and takes over when the first gave no sign for so long",
+    )
     stop_timeout_s: Seconds = Field(4.0, description="work in hand gets so long to end when the daemon stops")
     counters_file: Path | None = Field(
         None, description="JSON file with credited_count and total_results_count for the web site"

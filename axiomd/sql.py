@@ -37,6 +37,10 @@ class Connection(Protocol):
         """Run an INSERT of one row; the id that the database gave it."""
         ...
 
+    def holding(self) -> None:
+        """Say that rows of BOINC are locked from here to the end of the transaction: how long, is measured."""
+        ...
+
 
 def load_statements(package: str, file: str) -> dict[str, str]:
     """Statements of a `.sql` file of a package, by name. Raises ValueError on text outside a named statement."""

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from axiomd.boinc.states import ending
 from axiomd.errors import Conflict
-from axiomd.policies.credit import CreditDecisions, FinishedResult, Grant
+from axiomd.policies.credit import Account, CreditDecisions, FinishedResult, Grant, Posting
 from axiomd.policies.rac import updated_average
 from axiomd.sql import Connection, Row, literal, load_statements, values
 
 SQL = load_statements("axiomd.boinc", "credit.sql")
+
+_ID_OF = {Account.HOST: "host_id", Account.USER: "user_id", Account.TEAM: "team_id"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +101,6 @@ async def count_history(connection: Connection, app_ids: Sequence[int]) -> tuple
     return int(rows[0][0]), int(rows[0][1])
 
 
-async def lock_results(connection: Connection, ids: Sequence[int]) -> None:
-    """Lock results by primary key, in ascending order."""
-    await connection.fetch(SQL["lock_results"], {"ids": sorted(ids)})
-
-
 async def finished_results(
     connection: Connection, ids: Sequence[int], gpu_app_versions: frozenset[int]
 ) -> tuple[list[FinishedResult], dict[int, str]]:
@@ -112,7 +109,8 @@ async def finished_results(
     Also gives, for each that is its workunit's canonical result, the first two parts of the workunit's name
     (`experiment-vN` for work that axiomd made).
     """
-    rows = await connection.fetch_packed(SQL["finished_results"], {"ids": ids})
+    # By id, for the rows come in no order, and where a cap is near the first come first.
+    rows = sorted(await connection.fetch_packed(SQL["finished_results"], {"ids": ids}))
     owners = await _owners(connection, {int(row[3]) for row in rows})
     nobody = (0, 0, 0, 0.0, 0.0)
     results, canonical = [], {}
@@ -137,6 +135,7 @@ async def finished_results(
                 uses_gpu=row[12] in gpu_app_versions,
                 fpops=fpops,
                 gpu_fpops=gpu_fpops,
+                generation=row[16],
             )
         )
         if row[15]:
@@ -159,55 +158,47 @@ async def gpu_app_versions(connection: Connection, app_ids: Sequence[int]) -> fr
     return frozenset(int(row[0]) for row in rows)
 
 
-@dataclass(frozen=True)
-class Openings:
-    """total_credit of hosts, users and teams before a batch was paid."""
-
-    hosts: dict[int, float]
-    users: dict[int, float]
-    teams: dict[int, float]
-
-
 @dataclass(frozen=True, slots=True)
 class _Share:
     credit: float
     started_at: float
 
 
-def sums_by(grants: Iterable[Grant], account: str) -> dict[int, float]:
-    """Credit by host_id, user_id or team_id of the results, those of nobody (0) left out."""
-    sums: dict[int, float] = defaultdict(float)
-    for grant in grants:
-        if id_ := getattr(grant.result, account):
-            sums[id_] += grant.credit
-    return dict(sums)
-
-
-async def pay(connection: Connection, journal_id: int, decisions: CreditDecisions, now: float) -> Openings:
+async def pay(connection: Connection, journal_id: int, decisions: CreditDecisions, now: float) -> list[Posting]:
     """Write granted_credit of the results in a journal entry's ledger, and add to hosts, users and teams.
 
     total_credit is added to; expavg_credit is written with expavg_time, as BOINC does. Hosts, users and teams are
-    locked last, in this order and by ascending id, for BOINC's scheduler waits for them.
+    locked last, in this order and by ascending id, for BOINC's scheduler waits for them. Gives what each got.
 
-    Raises Conflict if a result was paid meanwhile, or a host or user changed hands: nothing may be committed then.
+    Raises Conflict if a result changed meanwhile, or a host or user changed hands: nothing may be committed then.
     """
     grants = decisions.grants
-    if await connection.execute(SQL["write_granted"], {"journal_id": journal_id}) != len(grants):
-        raise Conflict("a result of the batch changed while it was being paid")
     user_of = {grant.result.host_id: grant.result.user_id for grant in grants}
     team_of = {grant.result.user_id: grant.result.team_id for grant in grants}
+    shares = {account: _shares(grants, name) for account, name in _ID_OF.items()}
+    connection.holding()
+    if await connection.execute(SQL["write_granted"], {"journal_id": journal_id}) != len(grants):
+        raise Conflict("a result of the batch changed while it was being paid")
     hosts = await _lock(connection, "lock_hosts", user_of)
     if any(row[1] != user_of[id_] for id_, row in hosts.items()):
         raise Conflict("a host of the batch changed hands while it was being paid")
     users = await _lock(connection, "lock_users", team_of)
-    teams = await _lock(connection, "lock_teams", [id_ for id_ in team_of.values() if id_])
-    if any(team_of[id_] not in (0, row[1]) for id_, row in users.items()):
+    joined = {row[1] for id_, row in users.items() if row[1] and row[1] != team_of[id_]}
+    # A team that is no more counts as none.
+    if any(team_of[id_] not in (0, row[1]) for id_, row in users.items()) or await _teams_there(connection, joined):
         raise Conflict("a user of the batch changed team while being paid")
-    await _add(connection, "pay_hosts", hosts, _shares(grants, "host_id"), now)
-    await _add(connection, "pay_users", users, _shares(grants, "user_id"), now)
+    teams = await _lock(connection, "lock_teams", shares[Account.TEAM])
+    postings = await _add(connection, Account.HOST, "pay_hosts", hosts, shares[Account.HOST], now)
+    postings += await _add(connection, Account.USER, "pay_users", users, shares[Account.USER], now)
     if teams:
-        await _add(connection, "pay_teams", teams, _shares(grants, "team_id"), now)
-    return Openings(*({id_: float(row[2]) for id_, row in locked.items()} for locked in (hosts, users, teams)))
+        postings += await _add(connection, Account.TEAM, "pay_teams", teams, shares[Account.TEAM], now)
+    return postings
+
+
+async def _teams_there(connection: Connection, ids: Iterable[int]) -> bool:
+    """Whether any of these teams exists."""
+    wanted = sorted(ids)
+    return bool(wanted and await connection.fetch(SQL["teams_there"], {"ids": wanted}))
 
 
 async def _lock(connection: Connection, statement: str, ids: Iterable[int]) -> dict[int, Row]:
@@ -220,12 +211,12 @@ async def _lock(connection: Connection, statement: str, ids: Iterable[int]) -> d
     return rows
 
 
-def _shares(grants: Iterable[Grant], account: str) -> dict[int, _Share]:
+def _shares(grants: Iterable[Grant], id_name: str) -> dict[int, _Share]:
+    """Credit by account, those of nobody (0) left out, and when its earliest work began."""
     credit: dict[int, float] = defaultdict(float)
     started: dict[int, float] = {}
     for grant in grants:
-        id_ = getattr(grant.result, account)
-        if id_:
+        if id_ := getattr(grant.result, id_name):
             credit[id_] += grant.credit
             started[id_] = min(started.get(id_, grant.result.sent_at), grant.result.sent_at)
     return {id_: _Share(credit[id_], started[id_]) for id_ in credit}
@@ -233,17 +224,21 @@ def _shares(grants: Iterable[Grant], account: str) -> dict[int, _Share]:
 
 async def _add(
     connection: Connection,
+    account: Account,
     statement: str,
     locked: Mapping[int, Row],
     shares: Mapping[int, _Share],
     now: float,
-) -> None:
-    rows = []
+) -> list[Posting]:
+    rows, postings = [], []
     for id_, share in sorted(shares.items()):
-        _, _, _, average, average_at = locked[id_]
-        new = updated_average(float(average), float(average_at), share.credit, now, share.started_at)
+        _, _, total, average, average_at = locked[id_]
+        new = updated_average(average, average_at, share.credit, now, share.started_at)
+        without = updated_average(average, average_at, 0.0, now, share.started_at)
         rows.append(f"SELECT {literal(id_)} AS id, {literal(share.credit)} AS credit, {literal(new)} AS average")
+        postings.append(Posting(account, id_, share.credit, new - without, float(total)))
     await connection.execute(SQL[statement].format(rows=" UNION ALL ".join(rows)), {"now": now})
+    return postings
 
 
 async def pay_by_app(connection: Connection, decisions: CreditDecisions, now: float) -> None:
@@ -274,11 +269,6 @@ async def _pay_by_app(
 async def take_in_late(connection: Connection, workunit_ids: Sequence[int]) -> int:
     """Open a mark for the results of these workunits that may still come in; how many."""
     return await connection.execute(SQL["take_in_late"], {"workunit_ids": workunit_ids})
-
-
-async def lock_workunits(connection: Connection, ids: Sequence[int]) -> None:
-    """Lock workunits by primary key, in ascending order."""
-    await connection.fetch(SQL["lock_workunits"], {"ids": sorted(ids)})
 
 
 async def mark_assimilated(connection: Connection, workunit_ids: Sequence[int], now: float) -> int:

@@ -72,14 +72,12 @@ WHERE w.appid IN %(app_ids)s AND w.assimilate_state = 1
 SELECT COALESCE(SUM(granted_credit > 0), 0), COUNT(*) FROM result FORCE INDEX (res_app_state)
 WHERE appid IN %(app_ids)s AND server_state = 5
 
--- name: lock_results
-SELECT COUNT(id) FROM result FORCE INDEX (PRIMARY) WHERE id IN %(ids)s FOR UPDATE
-
 -- name: finished_results
 SELECT JSON_ARRAYAGG(JSON_ARRAY(
   r.id, r.workunitid, r.appid, r.hostid, r.server_state, r.outcome, r.validate_state, r.exit_status, r.elapsed_time,
   r.sent_time, r.received_time, r.granted_credit, r.app_version_id, w.error_mask & 16, e.workunit_id IS NOT NULL,
-  IF(w.canonical_resultid = r.id, SUBSTRING_INDEX(w.name, '-', 2), '')))
+  IF(w.canonical_resultid = r.id, SUBSTRING_INDEX(w.name, '-', 2), ''),
+  COALESCE((SELECT MAX(l.generation) FROM axiomd_ledger l WHERE l.result_id = r.id), -1) + 1))
 FROM result r FORCE INDEX (PRIMARY)
 LEFT JOIN workunit w ON w.id = r.workunitid
 LEFT JOIN axiomd_ended e ON e.workunit_id = r.workunitid
@@ -97,8 +95,11 @@ SELECT id FROM app_version WHERE appid IN %(app_ids)s
     OR plan_class LIKE '%%amd%%' OR plan_class LIKE '%%intel_gpu%%' OR plan_class LIKE '%%apple_gpu%%' OR plan_class LIKE '%%gpu%%')
 
 -- name: write_granted
+-- Only what is still as it was when it was decided: final, unpaid, and of the same host.
 UPDATE axiomd_ledger l FORCE INDEX (journal) STRAIGHT_JOIN result r ON r.id = l.result_id
-SET r.granted_credit = l.credit WHERE l.journal_id = %(journal_id)s AND r.granted_credit = 0 AND r.server_state = 5
+SET r.granted_credit = l.credit
+WHERE l.journal_id = %(journal_id)s AND r.granted_credit = 0 AND r.hostid = l.host_id AND r.server_state = 5
+  AND (r.outcome = 1 AND r.validate_state = 1 OR r.outcome = 3)
 
 -- name: lock_hosts
 SELECT JSON_ARRAYAGG(JSON_ARRAY(id, userid, total_credit, expavg_credit, expavg_time)) FROM host FORCE INDEX (PRIMARY)
@@ -107,6 +108,9 @@ WHERE id IN %(ids)s FOR UPDATE
 -- name: lock_users
 SELECT JSON_ARRAYAGG(JSON_ARRAY(id, teamid, total_credit, expavg_credit, expavg_time)) FROM user FORCE INDEX (PRIMARY)
 WHERE id IN %(ids)s FOR UPDATE
+
+-- name: teams_there
+SELECT id FROM team FORCE INDEX (PRIMARY) WHERE id IN %(ids)s LIMIT 1
 
 -- name: lock_teams
 SELECT JSON_ARRAYAGG(JSON_ARRAY(id, 0, total_credit, expavg_credit, expavg_time)) FROM team FORCE INDEX (PRIMARY)
@@ -145,6 +149,3 @@ ON DUPLICATE KEY UPDATE njobs = njobs + VALUES(njobs), total = total + VALUES(to
 -- name: mark_assimilated
 UPDATE workunit FORCE INDEX (PRIMARY) SET assimilate_state = 2, transition_time = %(now)s
 WHERE id IN %(ids)s AND assimilate_state = 1
-
--- name: lock_workunits
-SELECT COUNT(id) FROM workunit FORCE INDEX (PRIMARY) WHERE id IN %(ids)s FOR UPDATE

@@ -1,13 +1,11 @@
-"""Results in progress: find those that may hang, end them, and bring back reports that were lost.
-
-Rows are locked by primary key in ascending order, workunits before results.
-"""
+"""Results in progress: find those that may hang, end them, and bring back reports that were lost."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from axiomd.boinc.locks import wake
 from axiomd.boinc.states import CLIENT_FILES_UPLOADED
 from axiomd.policies.abort import Task
 from axiomd.sql import Connection, Row, load_statements
@@ -60,25 +58,12 @@ def _task(row: Row) -> Task:
     )
 
 
-async def lock(connection: Connection, workunit_ids: Iterable[int], result_ids: Iterable[int]) -> None:
-    """Lock these workunits and results."""
-    if ids := sorted(set(workunit_ids)):
-        await connection.fetch(SQL["lock_workunits"], {"ids": ids})
-    if ids := sorted(set(result_ids)):
-        await connection.fetch(SQL["lock_results"], {"ids": ids})
-
-
 async def end_by_deadline(connection: Connection, stuck: Sequence[Task], now: float) -> None:
     """Set the deadlines into the past and wake the transitioner, which ends the tasks as any time-out."""
     await connection.execute(
         SQL["pass_deadline"], {"ids": sorted(task.result_id for task in stuck), "deadline": int(now) - 1}
     )
     await wake(connection, {task.workunit_id for task in stuck}, now)
-
-
-async def wake(connection: Connection, workunit_ids: Iterable[int], now: float) -> None:
-    """Have the transitioner look at these workunits."""
-    await connection.execute(SQL["wake"], {"ids": sorted(workunit_ids), "now": int(now)})
 
 
 async def unsent_of(connection: Connection, workunit_ids: Iterable[int]) -> list[int]:

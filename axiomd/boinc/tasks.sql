@@ -16,17 +16,8 @@ FROM result r FORCE INDEX (PRIMARY)
 JOIN workunit w ON w.id = r.workunitid LEFT JOIN host h ON h.id = r.hostid
 WHERE r.id IN %(ids)s AND r.server_state = 4
 
--- name: lock_results
-SELECT COUNT(id) FROM result FORCE INDEX (PRIMARY) WHERE id IN %(ids)s FOR UPDATE
-
--- name: lock_workunits
-SELECT COUNT(id) FROM workunit FORCE INDEX (PRIMARY) WHERE id IN %(ids)s FOR UPDATE
-
 -- name: pass_deadline
 UPDATE result FORCE INDEX (PRIMARY) SET report_deadline = %(deadline)s WHERE id IN %(ids)s AND server_state = 4
-
--- name: wake
-UPDATE workunit FORCE INDEX (PRIMARY) SET transition_time = %(now)s WHERE id IN %(ids)s
 
 -- name: unsent_of
 SELECT id FROM result FORCE INDEX (res_wuid) WHERE workunitid IN %(workunit_ids)s AND server_state <= 2

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from axiomd.boinc.states import Outcome, ServerState, TargetType, ValidateState
 from axiomd.policies.repair import Assignment, OpenWorkunit
+from axiomd.settings import HostSettings
 from axiomd.sql import Connection, Row, load_statements, values
 
 SQL = load_statements("axiomd.boinc", "workunits.sql")
@@ -19,6 +20,11 @@ class TargetRules:
 
     contact_since: float
     excluded: frozenset[int]
+
+    @classmethod
+    def of(cls, hosts: HostSettings, now: float) -> TargetRules:
+        """Read the rules off the settings."""
+        return cls(now - hosts.dead_after_s, frozenset(hosts.exclude))
 
 
 async def suspects(
@@ -103,11 +109,6 @@ def _open_workunit(row: Row, results: Sequence[Row], assignments: Sequence[Assig
     )
 
 
-async def lock(connection: Connection, ids: Iterable[int]) -> None:
-    """Lock workunits by primary key, in ascending order."""
-    await connection.fetch(SQL["lock_workunits"], {"ids": sorted(ids)})
-
-
 async def free(connection: Connection, workunits: Sequence[OpenWorkunit], now: float) -> None:
     """Give jobs to any host: their assignments go, the transitioner makes a result for each."""
     await _delete_assignments(connection, workunits)
@@ -121,11 +122,6 @@ async def retarget(connection: Connection, targets: Sequence[tuple[OpenWorkunit,
     await _delete_assignments(connection, [workunit for workunit, _ in targets])
     # Touched now: a job in a new host's queue is fresh again.
     await connection.execute(SQL["touch"], {"ids": sorted(w.workunit_id for w, _ in targets), "now": now})
-
-
-async def wake(connection: Connection, ids: Iterable[int], now: float) -> None:
-    """Have the transitioner look at these workunits."""
-    await connection.execute(SQL["wake"], {"ids": sorted(ids), "now": int(now)})
 
 
 async def _delete_assignments(connection: Connection, workunits: Sequence[OpenWorkunit]) -> None:

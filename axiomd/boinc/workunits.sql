@@ -35,14 +35,8 @@ SELECT a.workunitid, a.id, a.target_type, a.target_id, a.multi, h.id, h.userid, 
 FROM assignment a LEFT JOIN host h ON a.target_type = 1 AND h.id = a.target_id
 WHERE a.workunitid IN %(ids)s
 
--- name: lock_workunits
-SELECT COUNT(id) FROM workunit FORCE INDEX (PRIMARY) WHERE id IN %(ids)s FOR UPDATE
-
 -- name: free
 UPDATE workunit FORCE INDEX (PRIMARY) SET transitioner_flags = 0, transition_time = %(now)s WHERE id IN %(ids)s
-
--- name: wake
-UPDATE workunit FORCE INDEX (PRIMARY) SET transition_time = %(now)s WHERE id IN %(ids)s
 
 -- name: touch
 UPDATE workunit FORCE INDEX (PRIMARY) SET mod_time = FROM_UNIXTIME(%(now)s) WHERE id IN %(ids)s

@@ -47,13 +47,8 @@ def once(config: Config = CONFIG_DEFAULT) -> None:
 
 
 async def _once(settings: Settings) -> int:
-    database, project_config = daemon.open_database(settings)
-    try:
-        project = await daemon.read_project(database, project_config, settings)
-        await daemon.check_ready(database, settings)
+    async with daemon.opened(settings) as (database, project), daemon.leased(database, settings):
         return await daemon.build(settings, database, project).once()
-    finally:
-        await database.close()
 
 
 def plan(config: Config = CONFIG_DEFAULT, as_json: Json = False) -> None:
@@ -75,13 +70,8 @@ def plan(config: Config = CONFIG_DEFAULT, as_json: Json = False) -> None:
 
 
 async def _plan(settings: Settings) -> list[Planned]:
-    database, project_config = daemon.open_database(settings)
-    try:
-        project = await daemon.read_project(database, project_config, settings)
-        await daemon.check_ready(database, settings)
+    async with daemon.opened(settings) as (database, project):
         return await daemon.build(settings, database, project).plan()
-    finally:
-        await database.close()
 
 
 def migrate(
@@ -95,9 +85,7 @@ def migrate(
 
 
 async def _migrate(settings: Settings, *, index: bool) -> None:
-    database, project_config = daemon.open_database(settings)
-    try:
-        project = await daemon.read_project(database, project_config, settings)
+    async with daemon.opened(settings, ready=False) as (database, project):
         async with database.session() as session:
             ran = await own_schema.migrate(session, await read_clock(session))
             print(f"tables: {', '.join(ran) if ran else 'up to date'}")
@@ -105,15 +93,13 @@ async def _migrate(settings: Settings, *, index: bool) -> None:
                 await schema.make_mod_time_index(session)
                 print("index axiomd_mod_time on result: made")
         baseline = await write_baseline(database, project)
-        if baseline is None:
-            print("baseline: written before")
-        else:
-            print(
-                f"baseline: {baseline.at:.0f}; {baseline.under_way} results under way, "
-                f"{baseline.history} finished workunits left alone"
-            )
-    finally:
-        await database.close()
+    if baseline is None:
+        print("baseline: written before")
+    else:
+        print(
+            f"baseline: {baseline.at:.0f}; {baseline.under_way} results under way, "
+            f"{baseline.history} finished workunits left alone"
+        )
 
 
 def demo(context: typer.Context) -> None:

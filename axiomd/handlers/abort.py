@@ -9,7 +9,7 @@ from dataclasses import replace
 import structlog
 
 from axiomd import metrics
-from axiomd.boinc import fleet, tasks
+from axiomd.boinc import fleet, locks, tasks
 from axiomd.events import StuckReason, TaskStuck
 from axiomd.handlers.handler import Cap, Handler, Planned
 from axiomd.policies.abort import Task, stuck_reason
@@ -31,12 +31,11 @@ class AbortHandler(Handler):
     events = (TaskStuck,)
 
     def __init__(self, database: Database, settings: Settings) -> None:
-        super().__init__(dry_run=settings.daemon.dry_run)
+        super().__init__(dry_run=settings.daemon.dry_run, most=settings.abort.batch)
         self._database = database
         self._abort = settings.abort
         self._hosts = settings.hosts
         self._cap = Cap("abort", settings.abort.cap, settings.abort.cap_window_s)
-        self.batch = settings.abort.batch
 
     async def plan(self, events: Sequence[TaskStuck]) -> list[Planned]:
         """Say which tasks would be ended, and how."""
@@ -52,14 +51,14 @@ class AbortHandler(Handler):
         """End a batch of tasks."""
 
         async def end(session: Session) -> Stuck:
-            await tasks.lock(session, (e.workunit_id for e in events), (e.result_id for e in events))
+            await locks.lock(session, (e.workunit_id for e in events), (e.result_id for e in events))
             now = await read_clock(session)
             stuck = await self._decide(session, [e.result_id for e in events], now)
             if stuck:
                 await self._apply(session, stuck, now)
             return stuck
 
-        stuck = await self._database.transaction(end)
+        stuck = await self._database.transaction(end, pace=self.pace, rows=len(events))
         for reason, count in Counter(reason.value for _, reason in stuck).items():
             metrics.TASKS_ABORTED.labels(reason).inc(count)
             log.info("tasks aborted", count=count, reason=reason)

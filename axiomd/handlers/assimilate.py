@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from axiomd.boinc import credit
+from axiomd.boinc import credit, locks
 from axiomd.events import WorkunitSettled
 from axiomd.handlers.handler import Handler, Planned
 from axiomd.settings import Settings
 from axiomd.store.database import Database, Session, read_clock
+
+MOST = 1000
 
 
 class AssimilateHandler(Handler):
@@ -20,10 +22,9 @@ class AssimilateHandler(Handler):
 
     name = "assimilate"
     events = (WorkunitSettled,)
-    batch = 1000
 
     def __init__(self, database: Database, settings: Settings) -> None:
-        super().__init__(dry_run=settings.daemon.dry_run)
+        super().__init__(dry_run=settings.daemon.dry_run, most=MOST)
         self._database = database
 
     async def plan(self, events: Sequence[WorkunitSettled]) -> list[Planned]:
@@ -37,11 +38,11 @@ class AssimilateHandler(Handler):
         ids = sorted(event.workunit_id for event in events)
 
         async def mark(session: Session) -> None:
-            await credit.lock_workunits(session, ids)
+            await locks.lock(session, ids)
             now = await read_clock(session)
             settled = await credit.settled_among(session, ids)
             if settled:
                 await credit.take_in_late(session, settled)
                 await credit.mark_assimilated(session, settled, now)
 
-        await self._database.transaction(mark)
+        await self._database.transaction(mark, pace=self.pace, rows=len(ids))

@@ -17,7 +17,7 @@ from axiomd.settings import Settings
 from axiomd.sql import Connection
 from axiomd.store import tables
 from axiomd.store.database import Database, Session, read_clock
-from axiomd.store.tables import Account, Entry
+from axiomd.store.tables import Entry
 from experiments.kit.naming import parse_workunit_name
 
 
@@ -37,12 +37,11 @@ class CreditHandler(Handler):
     workers = 2
 
     def __init__(self, database: Database, project: Project, settings: Settings) -> None:
-        super().__init__(dry_run=settings.daemon.dry_run)
+        super().__init__(dry_run=settings.daemon.dry_run, most=settings.credit.batch)
         self._database = database
         self._project = project
         self._credit = apply_preset(settings.credit)
         self._cap = Cap("credit", self._credit.cap, self._credit.cap_window_s)
-        self.batch = settings.credit.batch
 
     async def plan(self, events: Sequence[ResultCompleted]) -> list[Planned]:
         """Say what each result would be paid, or why not."""
@@ -54,9 +53,11 @@ class CreditHandler(Handler):
         return planned + [Planned("wait", f"result {d.result.result_id}", d.reason.value) for d in decisions.deferrals]
 
     async def act(self, events: Sequence[ResultCompleted]) -> None:
-        """Pay a batch: results are locked first; hosts, users and teams last and briefly."""
+        """Pay a batch: axiomd's own rows are written first, BOINC's are locked last and briefly."""
         ids = sorted(event.result_id for event in events)
-        decisions = await self._database.transaction(lambda session: self._pay(session, ids))
+        decisions = await self._database.transaction(
+            lambda session: self._pay(session, ids), pace=self.pace, rows=len(ids)
+        )
         metrics.RESULTS_CREDITED.inc(len(decisions.grants))
         metrics.CREDIT_GRANTED.inc(decisions.credit)
         for reason, count in Counter(refusal.reason.value for refusal in decisions.refusals).items():
@@ -82,7 +83,6 @@ class CreditHandler(Handler):
         return decide_credit(loaded.results, state, self._credit, loaded.now)
 
     async def _pay(self, session: Session, ids: Sequence[int]) -> CreditDecisions:
-        await credit.lock_results(session, ids)
         loaded = await self._load(session, ids)
         # One batch at a time from here to its commit: the caps must see what the batch before granted.
         await tables.lock_state(session, tables.CREDITED_COUNT)
@@ -98,20 +98,16 @@ class CreditHandler(Handler):
         return decisions
 
     async def _grant(self, session: Session, decisions: CreditDecisions, now: float) -> None:
+        """Write axiomd's own rows first: BOINC's are locked last and briefly, and only if they are as they were."""
         entry = Entry(now, "credit", ResultCompleted.name, len(decisions.grants), decisions.credit)
         journal_id = await tables.write_journal(session, entry)
         await tables.write_ledger(session, journal_id, decisions)
         await tables.add_state(session, tables.CREDITED_COUNT, len(decisions.grants))
-        openings = await credit.pay(session, journal_id, decisions, now)
+        postings = await credit.pay(session, journal_id, decisions, now)
         if self._project.config.credit_by_app:
             await credit.pay_by_app(session, decisions, now)
-        for kind, account, opening in (
-            (Account.HOST, "host_id", openings.hosts),
-            (Account.USER, "user_id", openings.users),
-            (Account.TEAM, "team_id", openings.teams),
-        ):
-            if sums := credit.sums_by(decisions.grants, account):
-                await tables.add_to_accounts(session, kind, sums, opening, now)
+        await tables.write_postings(session, journal_id, postings)
+        await tables.add_to_accounts(session, postings, now)
 
     async def _count_canonical(self, session: Session, loaded: _Loaded, decisions: CreditDecisions) -> None:
         """Count independent results: each workunit has one canonical result, and a seed of its own."""

@@ -11,6 +11,7 @@ import structlog
 
 from axiomd import metrics
 from axiomd.events import Event
+from axiomd.store.pace import Pace
 
 log = structlog.get_logger(__name__)
 
@@ -29,11 +30,17 @@ class Handler(ABC):
 
     name: ClassVar[str]
     events: ClassVar[tuple[type[Event], ...]]
-    batch: int = 1
     workers: int = 1
 
-    def __init__(self, *, dry_run: bool) -> None:
+    def __init__(self, *, dry_run: bool, most: int = 1) -> None:
+        """Take `most` events at a time at most, and fewer where their changes hold BOINC's rows for too long."""
         self._dry_run = dry_run
+        self.most = most
+        self.pace = Pace(most)
+
+    def batch(self) -> int:
+        """Events that `handle` should be given now at most."""
+        return self.pace.size
 
     async def handle(self, events: Sequence[Any]) -> None:
         """React to a batch of events: by changes, or in a dry run by saying which there would be."""

@@ -24,11 +24,10 @@ class HostsHandler(Handler):
 
     name = "hosts"
     events = (HostStale, HostReturned, FleetSilent)
-    batch = 5000
 
     def __init__(self, database: Database) -> None:
         # The note is axiomd's own: a dry run needs it as much.
-        super().__init__(dry_run=False)
+        super().__init__(dry_run=False, most=5000)
         self._database = database
 
     async def plan(self, events: Sequence[HostStale | HostReturned | FleetSilent]) -> list[Planned]:
@@ -50,7 +49,7 @@ class HostsHandler(Handler):
                 if ids:
                     await tables.put_hosts(session, ids, live=live, now=now)
 
-        await self._database.transaction(note)
+        await self._database.transaction(note, pace=self.pace, rows=len(events))
 
 
 class NoticeHandler(Handler):

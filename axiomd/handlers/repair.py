@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import structlog
 
 from axiomd import metrics
-from axiomd.boinc import fleet, tasks, workunits
+from axiomd.boinc import fleet, locks, tasks, workunits
 from axiomd.boinc.project import Project
 from axiomd.boinc.tasks import LostReport
 from axiomd.boinc.workunits import TargetRules
@@ -35,12 +35,11 @@ class RepairHandler(Handler):
     events = (WuFlagsStuck,)
 
     def __init__(self, database: Database, project: Project, settings: Settings) -> None:
-        super().__init__(dry_run=settings.daemon.dry_run)
+        super().__init__(dry_run=settings.daemon.dry_run, most=settings.repair.batch)
         self._database = database
         self._project = project
         self._settings = settings
         self._cap = Cap("repair", settings.repair.cap, settings.repair.cap_window_s)
-        self.batch = settings.repair.batch
 
     async def plan(self, events: Sequence[WuFlagsStuck]) -> list[Planned]:
         """Say which workunits would be helped, and how."""
@@ -66,14 +65,14 @@ class RepairHandler(Handler):
             candidates = await self._candidates(session, await read_clock(session))
 
         async def help_them(session: Session) -> list[Repair]:
-            await workunits.lock(session, ids)
+            await locks.lock(session, ids)
             now = await read_clock(session)
             repairs = await self._decide(session, ids, candidates, now)
             if repairs:
                 await self._apply(session, repairs, now)
             return repairs
 
-        repairs = await self._database.transaction(help_them)
+        repairs = await self._database.transaction(help_them, pace=self.pace, rows=len(ids))
         for case, count in Counter(repair.case.value for repair in repairs).items():
             metrics.FLAGS_REPAIRED.labels(case).inc(count)
             log.info("workunits repaired", count=count, case=case)
@@ -97,7 +96,7 @@ class RepairHandler(Handler):
         self, connection: Connection, ids: Sequence[int], candidates: Sequence[Candidate], now: float
     ) -> list[Repair]:
         repair = self._settings.repair
-        rules = TargetRules(now - self._settings.hosts.dead_after_s, frozenset(self._settings.hosts.exclude))
+        rules = TargetRules.of(self._settings.hosts, now)
         used, _ = await tables.used_in_window(connection, "repair", now, repair.cap_window_s)
         stuck = []
         silence = await fleet.silence(connection, now - self._settings.hosts.fleet_silent_after_s)
@@ -135,7 +134,7 @@ class RepairHandler(Handler):
         if retargeted:
             await workunits.retarget(session, retargeted, now)
         if woken:
-            await workunits.wake(session, woken, now)
+            await locks.wake(session, woken, now)
 
 
 def _before(workunit: OpenWorkunit) -> dict[str, object]:
@@ -153,11 +152,10 @@ class ReportsHandler(Handler):
     events = (ReportLost,)
 
     def __init__(self, database: Database, settings: Settings) -> None:
-        super().__init__(dry_run=settings.daemon.dry_run)
+        super().__init__(dry_run=settings.daemon.dry_run, most=settings.repair.batch)
         self._database = database
         self._repair = settings.repair
         self._cap = Cap("repair", settings.repair.cap, settings.repair.cap_window_s)
-        self.batch = settings.repair.batch
 
     async def plan(self, events: Sequence[ReportLost]) -> list[Planned]:
         """Say which reports would be brought back, as what."""
@@ -176,7 +174,7 @@ class ReportsHandler(Handler):
         """Bring a batch of reports back."""
 
         async def bring_back(session: Session) -> list[LostReport]:
-            await tasks.lock(session, (e.workunit_id for e in events), (e.result_id for e in events))
+            await locks.lock(session, (e.workunit_id for e in events), (e.result_id for e in events))
             now = await read_clock(session)
             lost = await self._decide(session, events, now)
             if lost:
@@ -195,7 +193,7 @@ class ReportsHandler(Handler):
                 await tasks.restore(session, lost, now)
             return lost
 
-        lost = await self._database.transaction(bring_back)
+        lost = await self._database.transaction(bring_back, pace=self.pace, rows=len(events))
         if lost:
             metrics.FLAGS_REPAIRED.labels(LOST_REPORT).inc(len(lost))
             log.info("lost reports brought back", count=len(lost))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
 from axiomd.settings import DAY_S, CreditSettings
@@ -70,6 +70,29 @@ class FinishedResult(NamedTuple):
     uses_gpu: bool = False
     fpops: float = 0.0
     gpu_fpops: float = 0.0
+    generation: int = 0
+    """Which row in the ledger a payment would be: 0 the first, 2 after a first one was undone, and so on."""
+
+
+class Account(IntEnum):
+    """Whose totals a grant is added to; axiomd_account.kind."""
+
+    HOST = 1
+    USER = 2
+    TEAM = 3
+
+
+class Posting(NamedTuple):
+    """What a batch added to a host, user or team."""
+
+    account: Account
+    id: int
+    credit: float
+    """Added to total_credit."""
+    average: float
+    """Added to expavg_credit, as of the time of the batch: from then on it decays with the rest."""
+    opening: float
+    """total_credit before."""
 
 
 class Grant(NamedTuple):
@@ -121,6 +144,9 @@ class CreditState:
 
 CREDIT_STEP = 1 / 1024
 """Credit is a multiple of this, so that sums are exact in binary floating point, in whatever order they are taken."""
+
+MOST_CREDIT = 2.0**40
+"""No result is worth more: far from where sums of steps stop being exact (2^43)."""
 
 # How long to leave a result alone that a cap put off: the rolling window moves on all the time.
 CAP_RETRY_S = 30.0
@@ -190,10 +216,10 @@ def value(result: FinishedResult, settings: CreditSettings) -> float | Refusal:
             return Refusal.TOO_SHORT
     else:
         credit = _valid_credit(result, settings)
-    credit = math.floor(credit / CREDIT_STEP + 0.5) * CREDIT_STEP
     # What is worth more than a whole cap is paid the cap: else it would wait for ever. A cap of 0 stops all payment.
-    caps = [cap for cap in (settings.cap, settings.host_day_cap) if cap > 0]
-    credit = min([credit, *(math.floor(cap / CREDIT_STEP) * CREDIT_STEP for cap in caps)])
+    caps = [math.floor(cap / CREDIT_STEP) * CREDIT_STEP for cap in (settings.cap, settings.host_day_cap) if cap > 0]
+    credit = 0.0 if math.isnan(credit) else min([credit, MOST_CREDIT, *caps])
+    credit = math.floor(credit / CREDIT_STEP + 0.5) * CREDIT_STEP
     return credit if credit > 0 else Refusal.WORTH_NOTHING
 
 

@@ -1,13 +1,16 @@
 """The one way to the database: a pool of connections, polls that hold no lock, transactions that are tried again.
 
 Polls run with autocommit; a change runs in `transaction`, READ COMMITTED, and its connection goes back to the pool only
-after the transaction ended. The database's clock is the clock: `now` is read there and passed on as a parameter.
+after the transaction ended. Where a lease is held (store/lease.py), a transaction checks its fencing number before the
+commit. The database's clock is the clock: `now` is read there and passed on as a parameter.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import secrets
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,8 +23,9 @@ from pymysql.constants import ER
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from axiomd import metrics
-from axiomd.errors import AxiomdError, Conflict, DatabaseUnavailable, ProjectError
+from axiomd.errors import AxiomdError, Conflict, DatabaseUnavailable, Fenced, ProjectError
 from axiomd.sql import Connection, Parameters, Row, render
+from axiomd.store.pace import Pace
 
 log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
@@ -30,9 +34,14 @@ Result = TypeVar("Result")
 LOCK_WAIT_S = 3
 TRANSACTION_TRIES = 6
 
-_LOST_CONNECTION = {2002, 2003, 2006, 2013, 2014, 2055, ER.SERVER_SHUTDOWN, ER.CON_COUNT_ERROR, 1927, 4031}
+# A daemon that is stopped in the middle of a transaction must not keep BOINC waiting: MariaDB ends it after so long.
+IDLE_TRANSACTION_S = 5
+
+_FENCE = "SELECT fence FROM axiomd_lease WHERE id = 1 LOCK IN SHARE MODE"
+
+_LOST_CONNECTION = {2002, 2003, 2006, 2013, 2014, 2055, ER.SERVER_SHUTDOWN, ER.CON_COUNT_ERROR, 1317, 1927, 4031}
 _REFUSED = {ER.ACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR, ER.BAD_DB_ERROR, 1698, 1130}
-_CONTENTION = {ER.LOCK_DEADLOCK, ER.LOCK_WAIT_TIMEOUT}
+_CONTENTION = {ER.LOCK_DEADLOCK, ER.LOCK_WAIT_TIMEOUT, 1020}
 _MISSING = {ER.NO_SUCH_TABLE, ER.BAD_FIELD_ERROR}
 _NOT_ALLOWED = {ER.TABLEACCESS_DENIED_ERROR, ER.COLUMNACCESS_DENIED_ERROR, ER.SPECIFIC_ACCESS_DENIED_ERROR}
 
@@ -73,6 +82,17 @@ class Session:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+        self._held_since: float | None = None
+
+    def holding(self) -> None:
+        """Say that rows of BOINC are locked from here to the end of the transaction."""
+        if self._held_since is None:
+            self._held_since = time.perf_counter()
+
+    @property
+    def held_s(self) -> float:
+        """Seconds since rows of BOINC were locked; 0 if none were."""
+        return time.perf_counter() - self._held_since if self._held_since is not None else 0.0
 
     async def fetch(self, statement: str, parameters: Parameters | None = None) -> list[Row]:
         """Rows of a query."""
@@ -106,6 +126,10 @@ class Database:
 
     def __init__(self, login: Login) -> None:
         self.login = login
+        self.token = secrets.token_hex(8)
+        """Names the locks by which the connections of this process are known."""
+        self.fence: int | None = None
+        """Fencing number of the lease that is held; None where no lease is asked for: the commands of a person."""
         self._pool: Any = None
         self._opening = asyncio.Lock()
 
@@ -139,11 +163,25 @@ class Database:
         finally:
             await pool.release(connection)
 
-    async def transaction(self, work: Callable[[Session], Awaitable[Result]]) -> Result:
+    async def transaction(
+        self,
+        work: Callable[[Session], Awaitable[Result]],
+        *,
+        pace: Pace | None = None,
+        rows: int = 0,
+        fenced: bool = True,
+    ) -> Result:
         """Run `work` in one transaction, and again from the start when a lock or a changed row stood in its way.
 
         `work` must do all its reading inside, for what it read before may no longer hold. Raises what `work` raises,
-        after a rollback; Contention or Conflict only after several tries.
+        after a rollback; Contention or Conflict only after several tries; Fenced if the lease is another's by now.
+
+        Args:
+            work: what to do.
+            pace: learns how long BOINC's rows were held.
+            rows: how many rows `work` was given, for the pace.
+            fenced: whether the lease that is held must still be held at the commit.
+
         """
         attempts = AsyncRetrying(
             retry=retry_if_exception_type((Contention, Conflict)),
@@ -155,7 +193,7 @@ class Database:
             with attempt:
                 if attempt.retry_state.attempt_number > 1:
                     metrics.TRANSACTION_RETRIES.inc()
-                return await self._once(work)
+                return await self._once(work, pace, rows, self.fence if fenced else None)
         raise AssertionError("tenacity raises or returns")
 
     @asynccontextmanager
@@ -169,12 +207,16 @@ class Database:
             finally:
                 await session.execute("ROLLBACK")
 
-    async def _once(self, work: Callable[[Session], Awaitable[Result]]) -> Result:
+    async def _once(
+        self, work: Callable[[Session], Awaitable[Result]], pace: Pace | None, rows: int, fence: int | None
+    ) -> Result:
         async with self.session() as session:
             await session.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
             await session.execute("START TRANSACTION")
             try:
                 result = await work(session)
+                if fence is not None:
+                    await _check(session, fence)
             except asyncio.CancelledError:
                 raise  # the connection is closed with its transaction, which the server rolls back
             except DatabaseUnavailable:
@@ -183,6 +225,10 @@ class Database:
                 await session.execute("ROLLBACK")
                 raise
             await session.execute("COMMIT")
+            if held_s := session.held_s:
+                metrics.LOCKS_HELD.observe(held_s)
+            if pace is not None:
+                pace.record(held_s, rows)
             metrics.TRANSACTIONS.inc()
             return result
 
@@ -214,8 +260,13 @@ class Database:
                         connect_timeout=self.login.connect_timeout_s,
                         autocommit=True,
                         # No messages are kept for INSERT IGNORE and the like: the driver would fetch and show them.
+                        # The rest is for the one who takes the lease after us: a lock that names the connection, and,
+                        # where the server has it, an end to transactions that stand still.
                         init_command=f"SET SESSION time_zone='+00:00', innodb_lock_wait_timeout={LOCK_WAIT_S}, "
-                        "sql_notes=0, max_error_count=0, group_concat_max_len=268435456",
+                        "sql_notes=0, max_error_count=0, group_concat_max_len=268435456, "
+                        f"@axiomd = GET_LOCK(CONCAT('{lock_prefix(self.token)}', CONNECTION_ID()), 0) "
+                        f"/*M!100300 , idle_transaction_timeout={IDLE_TRANSACTION_S}, "
+                        f"idle_write_transaction_timeout={IDLE_TRANSACTION_S} */",
                         **where,
                     )
             return self._pool
@@ -240,6 +291,8 @@ class Translated:
             message = str(error.args[1]) if len(error.args) > 1 else str(error)
             if code in _CONTENTION:
                 raise Contention(message) from error
+            if code == ER.DUP_ENTRY:
+                raise Conflict(f"another was quicker: {message}") from error
             if code in _REFUSED:
                 raise LoginRefused(
                     f"the database at {self._login.place} refuses user '{self._login.user}': {message}. "
@@ -255,6 +308,18 @@ class Translated:
                 raise DatabaseUnavailable(f"the database at {self._login.place} can't be reached: {message}") from error
         elif isinstance(error, OSError | asyncio.IncompleteReadError | TimeoutError):
             raise DatabaseUnavailable(f"the database at {self._login.place} can't be reached: {error}") from error
+
+
+def lock_prefix(token: str) -> str:
+    """Give what the named lock of a connection begins with; the connection's id follows."""
+    return f"axiomd:{token}:"
+
+
+async def _check(session: Session, fence: int) -> None:
+    """Raise Fenced unless the lease still has this fencing number, and keep it so until the commit."""
+    rows = await session.fetch(_FENCE)
+    if not rows or int(rows[0][0]) != fence:
+        raise Fenced("another daemon has taken the lease: nothing was written")
 
 
 async def read_clock(source: Database | Connection) -> float:

@@ -1,8 +1,5 @@
 -- Every statement on axiomd's own tables.
 
--- name: get_state
-SELECT value FROM axiomd_state WHERE name = %(name)s
-
 -- name: all_state
 SELECT name, value FROM axiomd_state
 
@@ -32,7 +29,10 @@ INSERT INTO axiomd_change (journal_id, subject, row_id, reason, before_change, a
 SELECT subject, reason, COUNT(*) FROM axiomd_change GROUP BY subject, reason
 
 -- name: insert_ledger
-INSERT INTO axiomd_ledger (result_id, journal_id, host_id, user_id, team_id, credit) VALUES {rows}
+INSERT INTO axiomd_ledger (result_id, generation, journal_id, host_id, user_id, team_id, credit) VALUES {rows}
+
+-- name: insert_postings
+INSERT INTO axiomd_posting (journal_id, kind, id, credit, average) VALUES {rows}
 
 -- name: granted_today
 SELECT id, granted_today FROM axiomd_account WHERE kind = 1 AND day = %(day)s AND id IN %(ids)s
@@ -44,11 +44,12 @@ ON DUPLICATE KEY UPDATE granted = granted + VALUES(granted),
 
 -- name: close_results
 INSERT INTO axiomd_result (result_id, workunit_id, credit_mark, reason) VALUES {rows}
-ON DUPLICATE KEY UPDATE credit_mark = VALUES(credit_mark), reason = VALUES(reason)
+ON DUPLICATE KEY UPDATE reason = IF(credit_mark = 0, VALUES(reason), reason),
+  credit_mark = IF(credit_mark = 0, VALUES(credit_mark), credit_mark)
 
 -- name: defer_results
 INSERT INTO axiomd_result (result_id, workunit_id, credit_mark, reason, look_at) VALUES {rows}
-ON DUPLICATE KEY UPDATE reason = VALUES(reason), look_at = VALUES(look_at)
+ON DUPLICATE KEY UPDATE look_at = VALUES(look_at), reason = IF(credit_mark = 0, VALUES(reason), reason)
 
 -- name: refusal_counts
 SELECT reason, COUNT(*) FROM axiomd_result WHERE credit_mark = 2 GROUP BY reason

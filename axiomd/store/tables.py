@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from axiomd.policies.credit import CreditDecisions
+from axiomd.policies.credit import CreditDecisions, Posting
 from axiomd.settings import DAY_S
 from axiomd.sql import Connection, load_statements, values
 
@@ -37,14 +37,6 @@ class Mark(IntEnum):
     OPEN = 0
     PAID = 1
     REFUSED = 2
-
-
-class Account(IntEnum):
-    """axiomd_account.kind."""
-
-    HOST = 1
-    USER = 2
-    TEAM = 3
 
 
 class JobState(IntEnum):
@@ -151,24 +143,24 @@ async def granted_today(connection: Connection, host_ids: Iterable[int], now: fl
 
 
 async def write_ledger(connection: Connection, journal_id: int, decisions: CreditDecisions) -> None:
-    """Write a grant for each result; the key on result_id makes a second one impossible."""
+    """Write a grant for each result; the key on result and generation makes a second one impossible."""
     rows = (
-        (g.result.result_id, journal_id, g.result.host_id, g.result.user_id, g.result.team_id, g.credit)
-        for g in decisions.grants
+        (r.result_id, r.generation, journal_id, r.host_id, r.user_id, r.team_id, credit)
+        for r, credit in decisions.grants
     )
     await connection.execute(SQL["insert_ledger"].format(rows=values(rows)))
 
 
-async def add_to_accounts(
-    connection: Connection,
-    kind: Account,
-    sums: Mapping[int, float],
-    openings: Mapping[int, float],
-    now: float,
-) -> None:
-    """Add to what hosts, users or teams got; `openings` are their totals before, noted at the first grant."""
+async def write_postings(connection: Connection, journal_id: int, postings: Sequence[Posting]) -> None:
+    """Write what a journal entry added to hosts, users and teams."""
+    rows = ((journal_id, int(p.account), p.id, p.credit, p.average) for p in postings)
+    await connection.execute(SQL["insert_postings"].format(rows=values(rows)))
+
+
+async def add_to_accounts(connection: Connection, postings: Sequence[Posting], now: float) -> None:
+    """Add to what hosts, users or teams got; their totals before are noted at the first grant."""
     day = int(now // DAY_S)
-    rows = ((int(kind), id_, openings[id_], credit, day, credit) for id_, credit in sorted(sums.items()))
+    rows = ((int(p.account), p.id, p.opening, p.credit, day, p.credit) for p in postings)
     await connection.execute(SQL["add_to_accounts"].format(rows=values(rows)))
 
 

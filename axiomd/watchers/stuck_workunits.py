@@ -15,11 +15,6 @@ from axiomd.store.database import Database
 PAGE = 1000
 
 
-def target_rules(settings: Settings, now: float) -> TargetRules:
-    """Which hosts can still fetch a targeted job."""
-    return TargetRules(now - settings.hosts.dead_after_s, frozenset(settings.hosts.exclude))
-
-
 class StuckWorkunits:
     """The watcher of workunits that nobody will ever look at again."""
 
@@ -34,7 +29,7 @@ class StuckWorkunits:
     async def poll(self, now: float) -> AsyncIterator[Sequence[Event]]:
         """Look at open workunits that are flagged or wait for a time far ahead."""
         repair = self._settings.repair
-        rules = target_rules(self._settings, now)
+        rules = TargetRules.of(self._settings.hosts, now)
         for app_id in self._project.app_ids:
             after = 0
             while True:

@@ -108,6 +108,49 @@ async def test_a_host_that_changes_hands_while_being_paid_is_paid_to_its_new_own
     assert world.value("SELECT COUNT(*) FROM axiomd_ledger") == 1
 
 
+async def test_a_user_who_joins_a_team_while_being_paid_is_paid_with_it(world: World) -> None:
+    team, user = world.team(), world.user()
+    world.valid_result(world.host(user))
+    axiomd = await world.axiomd()
+    joined = False
+    lock = credit._lock
+
+    async def lock_late(connection: Connection, statement: str, ids: Iterable[int]) -> dict[int, Row]:
+        nonlocal joined
+        if statement == "lock_users" and not joined:
+            joined = True
+            world.execute("UPDATE user SET teamid = %s WHERE id = %s", team, user)
+        return await lock(connection, statement, ids)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(credit, "_lock", lock_late)
+        await axiomd.once()
+    assert (world.row("user", user)["total_credit"], world.row("team", team)["total_credit"]) == (2, 2)
+    assert world.rows("SELECT team_id FROM axiomd_ledger") == [{"team_id": team}]
+
+
+async def test_a_user_of_a_deleted_team_is_paid_without_one(world: World) -> None:
+    user = world.user(teamid=4711)
+    world.valid_result(world.host(user))
+    await (await world.axiomd()).once()
+    assert world.rows("SELECT team_id, credit FROM axiomd_ledger") == [{"team_id": 0, "credit": 2.0}]
+
+
+async def test_what_a_batch_added_is_posted_by_account(world: World) -> None:
+    team = world.team()
+    user = world.user(teamid=team)
+    first, second = world.host(user), world.host(user)
+    for host in (first, first, second):
+        world.valid_result(host)
+    await (await world.axiomd()).once()
+    postings = world.rows("SELECT kind, id, credit FROM axiomd_posting ORDER BY kind, id")
+    assert [tuple(row.values()) for row in postings] == [(1, first, 4), (1, second, 2), (2, user, 6), (3, team, 6)]
+    averages = world.rows(
+        "SELECT p.average, h.expavg_credit FROM axiomd_posting p JOIN host h ON h.id=p.id WHERE p.kind=1"
+    )
+    assert all(row["average"] == row["expavg_credit"] > 0 for row in averages)
+
+
 async def test_rac_of_a_batch_is_boincs_formula_with_the_batchs_sum(world: World) -> None:
     host = world.host(expavg_credit=70.0, expavg_time=world.now - 7 * 86_400.0)
     for _ in range(3):

@@ -83,12 +83,13 @@ def everything(world: World) -> dict[str, Any]:
     world.valid_result(hosts[0])
     world.valid_result(hosts[0], validate_state=2)
     world.valid_result(hosts[1], workunit={"name": "an odd one"})
+    world.valid_result(hosts[1])
     world.result(world.workunit(), silent, sent_time=world.now - 60_000)
     world.result(world.workunit(), hosts[2], sent_time=world.now - 200_000)
     world.workunit(transitioner_flags=2)
     late = {"server_state": 5, "outcome": 4, "client_state": 5, "received_time": world.now - 5000}
     world.result(world.workunit(), hosts[3], **late)
-    return {"credit": {"cap": 3}}
+    return {"credit": {"cap": 5}}
 
 
 async def metrics_after_work(world: World) -> str:
@@ -96,10 +97,7 @@ async def metrics_after_work(world: World) -> str:
     await axiomd.once()
     await axiomd.once()
 
-    async def readiness() -> list[str]:
-        return await daemon._obstacles(axiomd.database, axiomd)
-
-    async with http.serve(ANY_PORT, readiness) as address:
+    async with http.serve(ANY_PORT, daemon.Health(axiomd.database, axiomd).obstacles) as address:
         status, kind, text = await get(address, "/metrics")
     assert status == 200
     assert kind.startswith("text/plain; version=")

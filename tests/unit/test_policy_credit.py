@@ -104,6 +104,19 @@ def test_flops(what: dict[str, Any], credit: float | Refusal) -> None:
     assert value(result(**what), FLOPS) == credit
 
 
+@pytest.mark.parametrize(
+    ("settings", "credit"),
+    [
+        pytest.param({"flops_scale": 1e300, "max_fpops": 1e300}, 2.0**40, id="a product beyond every number"),
+        pytest.param({"flops_scale": 1e300, "cap": 50.0}, 50.0, id="a cap below it"),
+        pytest.param({"flops_scale": 1e300, "max_fpops": 0.0}, Refusal.WORTH_NOTHING, id="nothing times very much"),
+    ],
+)
+def test_what_would_overflow_is_bounded(settings: dict[str, float], credit: float | Refusal) -> None:
+    wide = {"policy": "flops", "cap": 1e300, "host_day_cap": 1e300}
+    assert value(result(fpops=1e300), CreditSettings(**(wide | settings))) == credit
+
+
 def test_boincs_own_scale_is_200_credit_for_a_day_at_one_gigaflops() -> None:
     day = result(elapsed_s=DAY_S, sent_at=NOW - 2 * DAY_S)
     assert value(day, CreditSettings(policy="flops")) == 200
