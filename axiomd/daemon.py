@@ -25,9 +25,11 @@ from axiomd.events import Event
 from axiomd.gateways import http
 from axiomd.handlers.abort import AbortHandler
 from axiomd.handlers.assimilate import AssimilateHandler
+from axiomd.handlers.audit import AuditHandler
 from axiomd.handlers.credit import CreditHandler
 from axiomd.handlers.handler import Handler, Planned
 from axiomd.handlers.hosts import HostsHandler, NoticeHandler
+from axiomd.handlers.prune import PruneHandler
 from axiomd.handlers.repair import RepairHandler, ReportsHandler
 from axiomd.handlers.topup import TopupHandler
 from axiomd.science.catalogue import read_catalogue
@@ -36,11 +38,14 @@ from axiomd.store import schema as own_schema
 from axiomd.store import tables
 from axiomd.store.database import Contention, Database, Login, LoginRefused
 from axiomd.store.lease import Lease
+from axiomd.watchers.audit import Audits
 from axiomd.watchers.completed_results import Backlog, CompletedResults
 from axiomd.watchers.daemons import Daemons
+from axiomd.watchers.guard_rails import GuardRails
 from axiomd.watchers.hosts import Hosts
 from axiomd.watchers.idle_cores import IdleCores
 from axiomd.watchers.lost_reports import LostReports
+from axiomd.watchers.old_entries import OldEntries
 from axiomd.watchers.stuck_tasks import StuckTasks
 from axiomd.watchers.stuck_workunits import StuckWorkunits
 from axiomd.watchers.watcher import Freshness, Watcher, poll_once, sleep_until, watch
@@ -193,7 +198,7 @@ def build(settings: Settings, database: Database, project: Project) -> Axiomd:
     """Wire watchers and handlers, as far as the settings enable them."""
     watchers: list[Watcher] = [Hosts(database, settings), Daemons(database, settings)]
     handlers: list[Handler] = [HostsHandler(database), NoticeHandler()]
-    watchers.append(Backlog(database, project, settings))
+    watchers += [Backlog(database, project, settings), GuardRails(database, settings)]
     if settings.credit.enabled:
         watchers.append(CompletedResults(database, project, settings))
         handlers.append(CreditHandler(database, project, settings))
@@ -208,6 +213,12 @@ def build(settings: Settings, database: Database, project: Project) -> Axiomd:
     watchers.append(IdleCores(database, project, settings))
     if settings.topup.enabled and settings.experiments:
         handlers.append(TopupHandler(database, project, settings, read_catalogue(settings.daemon.catalogue)))
+    if settings.journal.keep_s:
+        watchers.append(OldEntries(database, settings))
+        handlers.append(PruneHandler(database, settings))
+    if settings.audit.interval_s:
+        watchers.append(Audits(database, settings))
+        handlers.append(AuditHandler(database, settings))
     return Axiomd(settings, database, project, watchers, handlers)
 
 

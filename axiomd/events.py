@@ -162,6 +162,24 @@ class CoresIdle(FleetEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class AuditDue(FleetEvent):
+    """It is time for an audit."""
+
+    name: ClassVar[str] = "audit_due"
+    since: float
+    """Of the journal entries from then on; 0: of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalAged(FleetEvent):
+    """The journal has entries that are older than it is to keep."""
+
+    name: ClassVar[str] = "journal_aged"
+    before: float
+    """What was written before is old."""
+
+
+@dataclass(frozen=True, slots=True)
 class DaemonDown(Event):
     """A BOINC daemon doesn't do its work: transitions are overdue."""
 

@@ -24,6 +24,15 @@ FLAGS_REPAIRED = Counter("axiomd_flags_repaired_total", "Workunits and reports r
 WORKUNITS_DEPLOYED = Counter("axiomd_workunits_deployed_total", "Workunits made for idle cores.")
 ROWS_SKIPPED = Counter("axiomd_rows_skipped_total", "Rows that axiomd can't make sense of, by reason.", ["reason"])
 CAP_USED = Gauge("axiomd_cap_used_ratio", "Share of a cap of changes that its rolling window has used.", ["kind"])
+STOPPED = Gauge("axiomd_stopped", "1 while a kind of change is stopped, by its cap or by a person.", ["kind"])
+
+# The last audit; kept in the database, so that it outlives a restart.
+AUDIT_OK = Gauge("axiomd_audit_ok", "0 if the last audit found something wrong, else 1.")
+AUDIT_OK.set(1)
+AUDIT_PROBLEMS = Gauge("axiomd_audit_problems", "Problems that the last audit found.")
+AUDIT_AT = Gauge("axiomd_audit_timestamp_seconds", "When the last audit was; 0 if there was none.")
+AUDIT_SECONDS = Gauge("axiomd_audit_seconds", "How long the last audit took.")
+ENTRIES_SEALED = Counter("axiomd_journal_entries_sealed_total", "Old journal entries that were summed up and deleted.")
 
 # axiomd itself.
 EVENTS = Counter("axiomd_events_total", "Events published, by event.", ["event"])

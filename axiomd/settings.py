@@ -123,6 +123,9 @@ class CreditSettings(Section):
     cap: Amount = Field(50_000.0, description="credit granted at most in a rolling window; past it results wait")
     cap_window_s: Seconds = Field(6 * HOUR_S, description="length of that window")
     host_day_cap: Amount = Field(20_000.0, description="credit for one host and UTC day at most; past it results wait")
+    backfill_cap: Amount = Field(
+        50_000.0, description="credit that one `axiomd backfill` pays at most, unless it is told otherwise by --cap"
+    )
     batch: int = Field(2500, ge=1, le=10_000, description="results paid in one transaction at most")
 
     @field_validator("tiers")
@@ -226,8 +229,21 @@ class ExperimentSettings(Section):
     command_line: str = Field("", description="command line of each job")
 
 
+class JournalSettings(Section):
+    """How long axiomd keeps the record of what it did."""
+
+    keep_s: Amount = Field(
+        365 * DAY_S,
+        description="entries older than this are summed up and deleted, and can't be undone any more; 0: kept for ever",
+    )
+    interval_s: Seconds = Field(HOUR_S, description="between two looks for old entries")
+
+
 class AuditSettings(Section):
-    """How strictly `axiomd audit` judges."""
+    """How strictly `axiomd audit` judges, and how often the daemon does it by itself."""
+
+    interval_s: Amount = Field(DAY_S, description="between two audits by the daemon, of what is new; 0: none")
+    full_interval_s: Seconds = Field(7 * DAY_S, description="between two audits by the daemon of all there is")
 
     strict: bool = Field(
         True,
@@ -290,6 +306,7 @@ class Settings(BaseSettings):
     repair: RepairSettings = RepairSettings()
     topup: TopupSettings = TopupSettings()
     experiments: dict[ExperimentName, ExperimentSettings] = Field(default_factory=dict)
+    journal: JournalSettings = JournalSettings()
     audit: AuditSettings = AuditSettings()
     http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()

@@ -57,9 +57,11 @@ async def open_results(connection: Connection, *, after: int, limit: int, now: f
     return [(int(result_id), int(workunit_id)) for result_id, workunit_id in rows]
 
 
-async def forget_purged(connection: Connection) -> int:
+async def forget_purged(connection: Connection, limit: int) -> int:
     """Drop the open marks of results that BOINC has purged: they can't come in any more; how many."""
-    return await connection.execute(SQL["forget_purged"])
+    # Read first, for a DELETE with a join would lock the rows of BOINC that it only looks at.
+    ids = sorted(int(row[0]) for row in await connection.fetch(SQL["purged"], {"limit": limit}))
+    return await connection.execute(SQL["forget"], {"ids": ids}) if ids else 0
 
 
 async def newest_mod_time(connection: Connection) -> float:
@@ -70,7 +72,7 @@ async def newest_mod_time(connection: Connection) -> float:
 async def take_in_changed(connection: Connection, app_ids: Sequence[int], *, since: float, baseline: float) -> int:
     """Open a mark for each final result that changed since then; how many."""
     return await connection.execute(
-        SQL["take_in_changed"], {"app_ids": app_ids, "since": max(since, 1), "baseline": baseline}
+        SQL["take_in_changed"], {"app_ids": app_ids, "since": max(since, 1), "baseline": int(baseline)}
     )
 
 
@@ -102,15 +104,18 @@ async def count_history(connection: Connection, app_ids: Sequence[int]) -> tuple
 
 
 async def finished_results(
-    connection: Connection, ids: Sequence[int], gpu_app_versions: frozenset[int]
+    connection: Connection, ids: Sequence[int], gpu_app_versions: frozenset[int], *, refused: bool = False
 ) -> tuple[list[FinishedResult], dict[int, str]]:
     """Read those of these results that have an open mark, with the owner of their host as it is now.
+
+    `refused`: also those that were refused.
 
     Also gives, for each that is its workunit's canonical result, the first two parts of the workunit's name
     (`experiment-vN` for work that axiomd made).
     """
+    marks = (0, 2) if refused else (0,)
     # By id, for the rows come in no order, and where a cap is near the first come first.
-    rows = sorted(await connection.fetch_packed(SQL["finished_results"], {"ids": ids}))
+    rows = sorted(await connection.fetch_packed(SQL["finished_results"], {"ids": ids, "marks": marks}))
     owners = await _owners(connection, {int(row[3]) for row in rows})
     nobody = (0, 0, 0, 0.0, 0.0)
     results, canonical = [], {}
@@ -232,11 +237,11 @@ async def _add(
 ) -> list[Posting]:
     rows, postings = [], []
     for id_, share in sorted(shares.items()):
-        _, _, total, average, average_at = locked[id_]
+        _, _, average, average_at = locked[id_]
         new = updated_average(average, average_at, share.credit, now, share.started_at)
         without = updated_average(average, average_at, 0.0, now, share.started_at)
         rows.append(f"SELECT {literal(id_)} AS id, {literal(share.credit)} AS credit, {literal(new)} AS average")
-        postings.append(Posting(account, id_, share.credit, new - without, float(total)))
+        postings.append(Posting(account, id_, share.credit, new - without))
     await connection.execute(SQL[statement].format(rows=" UNION ALL ".join(rows)), {"now": now})
     return postings
 

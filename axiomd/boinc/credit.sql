@@ -21,9 +21,12 @@ WHERE a.credit_mark = 0 AND a.look_at <= %(now)s AND a.result_id > %(after)s
   AND r.server_state = 5 AND r.outcome <> 4 AND NOT (r.outcome = 1 AND r.validate_state IN (0, 3, 4))
 ORDER BY a.result_id LIMIT %(limit)s
 
--- name: forget_purged
-DELETE a FROM axiomd_result a FORCE INDEX (open_marks) LEFT JOIN result r ON r.id = a.result_id
-WHERE a.credit_mark = 0 AND r.id IS NULL
+-- name: purged
+SELECT a.result_id FROM axiomd_result a FORCE INDEX (open_marks) LEFT JOIN result r ON r.id = a.result_id
+WHERE a.credit_mark = 0 AND r.id IS NULL LIMIT %(limit)s
+
+-- name: forget
+DELETE FROM axiomd_result WHERE result_id IN %(ids)s AND credit_mark = 0
 
 -- name: newest_mod_time
 SELECT UNIX_TIMESTAMP(MAX(mod_time)) FROM result
@@ -82,7 +85,7 @@ FROM result r FORCE INDEX (PRIMARY)
 LEFT JOIN workunit w ON w.id = r.workunitid
 LEFT JOIN axiomd_ended e ON e.workunit_id = r.workunitid
 LEFT JOIN axiomd_result a ON a.result_id = r.id
-WHERE r.id IN %(ids)s AND COALESCE(a.credit_mark, 0) = 0
+WHERE r.id IN %(ids)s AND COALESCE(a.credit_mark, 0) IN %(marks)s
 
 -- name: owners
 SELECT JSON_ARRAYAGG(JSON_ARRAY(h.id, u.id, t.id, h.p_fpops, h.p_gpu_fpops)) FROM host h FORCE INDEX (PRIMARY)
@@ -102,18 +105,18 @@ WHERE l.journal_id = %(journal_id)s AND r.granted_credit = 0 AND r.hostid = l.ho
   AND (r.outcome = 1 AND r.validate_state = 1 OR r.outcome = 3)
 
 -- name: lock_hosts
-SELECT JSON_ARRAYAGG(JSON_ARRAY(id, userid, total_credit, expavg_credit, expavg_time)) FROM host FORCE INDEX (PRIMARY)
+SELECT JSON_ARRAYAGG(JSON_ARRAY(id, userid, expavg_credit, expavg_time)) FROM host FORCE INDEX (PRIMARY)
 WHERE id IN %(ids)s FOR UPDATE
 
 -- name: lock_users
-SELECT JSON_ARRAYAGG(JSON_ARRAY(id, teamid, total_credit, expavg_credit, expavg_time)) FROM user FORCE INDEX (PRIMARY)
+SELECT JSON_ARRAYAGG(JSON_ARRAY(id, teamid, expavg_credit, expavg_time)) FROM user FORCE INDEX (PRIMARY)
 WHERE id IN %(ids)s FOR UPDATE
 
 -- name: teams_there
 SELECT id FROM team FORCE INDEX (PRIMARY) WHERE id IN %(ids)s LIMIT 1
 
 -- name: lock_teams
-SELECT JSON_ARRAYAGG(JSON_ARRAY(id, 0, total_credit, expavg_credit, expavg_time)) FROM team FORCE INDEX (PRIMARY)
+SELECT JSON_ARRAYAGG(JSON_ARRAY(id, 0, expavg_credit, expavg_time)) FROM team FORCE INDEX (PRIMARY)
 WHERE id IN %(ids)s FOR UPDATE
 
 -- name: pay_hosts

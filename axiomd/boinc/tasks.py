@@ -55,6 +55,7 @@ def _task(row: Row) -> Task:
         transition_at=row[7],
         cancelled=bool(row[8]),
         has_canonical=bool(row[9]),
+        spared=bool(row[10]),
     )
 
 

@@ -84,11 +84,11 @@ def _open_workunit(row: Row, results: Sequence[Row], assignments: Sequence[Assig
     def count(state: ServerState) -> int:
         return sum(1 for result in results if result[2] == state)
 
-    viable = sum(
-        1
+    judged_as = [
+        validate_state
         for _, _, state, outcome, validate_state, _ in results
-        if state == ServerState.OVER and outcome == Outcome.SUCCESS and validate_state != ValidateState.INVALID
-    )
+        if state == ServerState.OVER and outcome == Outcome.SUCCESS
+    ]
     return OpenWorkunit(
         workunit_id=row[0],
         flags=row[1],
@@ -101,11 +101,14 @@ def _open_workunit(row: Row, results: Sequence[Row], assignments: Sequence[Assig
         max_total_results=row[8],
         unsent=count(ServerState.UNSENT) + count(ServerState.INACTIVE),
         in_progress=count(ServerState.IN_PROGRESS),
-        viable_successes=viable,
+        viable_successes=sum(1 for validate_state in judged_as if validate_state != ValidateState.INVALID),
+        unjudged=judged_as.count(ValidateState.INIT),
+        min_quorum=row[11],
         total=len(results),
         hosts_tried=frozenset(result[5] for result in results if result[5]),
         assignments=tuple(assignments),
         memory=float(row[9]),
+        spared=frozenset(str(row[10] or "").replace("undo:repair:", "").split(",")) - {""},
     )
 
 

@@ -10,6 +10,9 @@ WHERE w.appid = %(app_id)s AND w.assimilate_state = 0 AND w.id > %(after)s
     w.transitioner_flags = 0 AND w.transition_time > %(stalled_after)s AND w.target_nresults > (
       SELECT COUNT(*) FROM result r FORCE INDEX (res_wuid) WHERE r.workunitid = w.id
         AND (r.server_state <= 4 OR r.outcome = 1 AND r.validate_state <> 2))
+    OR w.transitioner_flags <> 1 AND w.transition_time > %(stalled_after)s
+      AND EXISTS (SELECT 1 FROM result r FORCE INDEX (res_wuid) WHERE r.workunitid = w.id
+        AND r.server_state = 5 AND r.outcome = 1 AND r.validate_state = 0)
     OR w.transitioner_flags = 1 AND w.id NOT IN (SELECT a.workunitid FROM assignment a WHERE a.multi = 1)
     OR w.transitioner_flags = 2
       AND NOT EXISTS (SELECT 1 FROM result r FORCE INDEX (res_wuid) WHERE r.workunitid = w.id AND r.server_state = 4)
@@ -23,7 +26,10 @@ ORDER BY w.id LIMIT %(limit)s
 
 -- name: workunits
 SELECT w.id, w.transitioner_flags, GREATEST(w.create_time, COALESCE(UNIX_TIMESTAMP(w.mod_time), 0)), w.transition_time,
-  w.error_mask, w.need_validate, w.canonical_resultid, w.target_nresults, w.max_total_results, w.rsc_memory_bound
+  w.error_mask, w.need_validate, w.canonical_resultid, w.target_nresults, w.max_total_results, w.rsc_memory_bound,
+  (SELECT GROUP_CONCAT(u.reason) FROM axiomd_change u
+    WHERE u.subject = 'workunit' AND u.row_id = w.id AND u.reason LIKE 'undo:repair:%%'),
+  w.min_quorum
 FROM workunit w FORCE INDEX (PRIMARY) WHERE w.id IN %(ids)s
 
 -- name: results_of

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from axiomd.cli import configuration, inspection, operation
+from axiomd.cli import configuration, explain, guard, inspection, intervention, operation
 from axiomd.errors import AxiomdError
 
 app = typer.Typer(
@@ -18,6 +18,9 @@ app = typer.Typer(
 )
 operation.add_to(app)
 inspection.add_to(app)
+guard.add_to(app)
+intervention.add_to(app)
+explain.add_to(app)
 configuration.add_to(app)
 
 

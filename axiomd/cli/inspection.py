@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import sys
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import typer
@@ -13,11 +16,11 @@ from axiomd.boinc import audit as conservation
 from axiomd.boinc import fleet
 from axiomd.boinc.states import ServerState
 from axiomd.cli.options import CONFIG_DEFAULT, Config, Json, print_json, print_table
-from axiomd.policies.presets import apply_preset
-from axiomd.settings import Settings, load
-from axiomd.store import schema as own_schema
-from axiomd.store import tables
+from axiomd.errors import SettingsError
+from axiomd.settings import DAY_S, HOUR_S, Settings, load
+from axiomd.store import guard, tables
 from axiomd.store.database import read_clock
+from axiomd.store.lease import daemon_there
 
 
 def add_to(app: typer.Typer) -> None:
@@ -46,68 +49,92 @@ def _words(value: object) -> str:
 
 
 async def _status(settings: Settings) -> dict[str, Any]:
-    database, project_config = daemon.open_database(settings)
-    try:
-        project = await daemon.read_project(database, project_config, settings)
-        async with database.session() as session:
-            await own_schema.check(session)
-            now = await read_clock(session)
-            totals = await tables.totals(session)
-            states = await fleet.results_by_state(session, project.app_ids)
-            waiting, oldest = await fleet.backlog(
-                session, project.app_ids, assimilates=settings.intake.mode == "assimilator"
-            )
-            credit = apply_preset(settings.credit)
-            caps = {}
-            for kind, cap, window_s in (
-                ("abort", settings.abort.cap, settings.abort.cap_window_s),
-                ("repair", settings.repair.cap, settings.repair.cap_window_s),
-            ):
-                used, _ = await tables.used_in_window(session, kind, now, window_s)
-                caps[kind] = f"{used} of {cap}"
-            made = await tables.jobs_in_window(session, now, settings.topup.cap_window_s)
-            caps["topup"] = f"{made} of {settings.topup.cap}"
-            _, granted = await tables.used_in_window(session, "credit", now, credit.cap_window_s)
-            caps["credit"] = f"{granted:g} of {credit.cap:g}"
-    finally:
-        await database.close()
+    async with daemon.opened(settings) as (database, project), database.session() as session:
+        now = await read_clock(session)
+        totals = await tables.totals(session)
+        states = await fleet.results_by_state(session, project.app_ids)
+        waiting, oldest = await fleet.backlog(
+            session, project.app_ids, assimilates=settings.intake.mode == "assimilator"
+        )
+        holder = await daemon_there(session)
+        uses = [await guard.use(session, rail, now) for rail in guard.rails(settings).values()]
     return asdict(totals) | {
         "results_unsent": states.get(ServerState.UNSENT, 0),
         "results_in_progress": states.get(ServerState.IN_PROGRESS, 0),
         "results_waiting": waiting,
         "oldest_waiting_s": round(max(now - oldest, 0.0), 1) if oldest else 0.0,
-        "caps": caps,
+        "caps": {use.rail.kind.value: f"{use.used:g} of {use.rail.cap:g}" for use in uses},
+        "stopped": {use.rail.kind.value: use.stopped for use in uses if use.stopped},
+        "daemon": holder,
         "dry_run": settings.daemon.dry_run,
     }
 
 
-def audit(config: Config = CONFIG_DEFAULT, as_json: Json = False) -> None:
+def audit(
+    config: Config = CONFIG_DEFAULT,
+    as_json: Json = False,
+    since: str = typer.Option("", "--since", help="Only what is new: since a date, a Unix time, or for 1d, 36h, 90m."),
+) -> None:
     """Check that every credit was granted once and adds up; exit status 1 if not."""
     settings = load(config)
     logs.configure(settings.log)
-    found = asyncio.run(_audit(settings))
+    found = asyncio.run(_audit(settings, since))
     if as_json:
         print_json({"ok": found.ok} | asdict(found))
     else:
-        print(f"{found.ledger_rows} grants, {found.credit:g} credit, {found.purged} of results that BOINC purged since")
+        _print_counts(found)
         for remark in found.remarks:
             print(f"remark: {remark}")
         for problem in found.problems:
             print(f"problem: {problem}")
-        print("the audit is good" if found.ok else f"the audit found {len(found.problems)} problems")
+        print("the audit is good" if found.ok else f"the audit found {found.problem_count} problems")
     if not found.ok:
         raise typer.Exit(1)
 
 
-async def _audit(settings: Settings) -> conservation.Audit:
-    database, _ = daemon.open_database(settings)
-    try:
-        async with database.session() as session:
-            await own_schema.check(session)
+async def _audit(settings: Settings, since: str) -> conservation.Audit:
+    async with daemon.opened(settings) as (database, _):
+        now = await database.now()
         async with database.snapshot() as session:
-            return await conservation.audit(session, strict=settings.audit.strict)
-    finally:
-        await database.close()
+            since_at = parse_since(since, now) if since else 0.0
+            found = await conservation.audit(
+                session, strict=settings.audit.strict, since=since_at, progress=_show_progress
+            )
+        _show_progress("", 0)
+        return found
+
+
+def _print_counts(found: conservation.Audit) -> None:
+    entries = f"{found.entries} journal entries" + (" since then" if found.since else "")
+    print(f"{entries}, {found.ledger_rows} ledger rows, {found.credit:.12g} credit")
+    if found.sealed_rows:
+        print(f"sealed: {found.sealed_rows} ledger rows, {found.sealed_credit:.12g} credit")
+    print("by account: " + ", ".join(f"{table}s {credit:.12g}" for table, credit in found.accounts.items()))
+    gone = [f"{count} {table}s" for table, count in found.deleted.items() if count]
+    gone += [f"the results of {found.purged} ledger rows"] if found.purged else []
+    if gone:
+        print(f"gone since, which is no error: {', '.join(gone)}")
+    if found.merged:
+        print(f"{found.merged} hosts were merged into others, with their credit")
+
+
+def _show_progress(what: str, rows: int) -> None:
+    """Keep a person informed, on the one line."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{what}: {rows}\033[K" if rows else "\r\033[K")
+
+
+def parse_since(text: str, now: float) -> float:
+    """Unix time of a date (`2026-05-01`, `2026-05-01T12:00`, UTC), a Unix time, or a span before now (`36h`)."""
+    if span := re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text):
+        return now - float(span[1]) * {"s": 1, "m": 60, "h": HOUR_S, "d": DAY_S, "w": 7 * DAY_S}[span[2]]
+    if re.fullmatch(r"\d{9,}(\.\d+)?", text):
+        return float(text)
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise SettingsError(f"--since {text}: neither a date, nor a Unix time, nor a span such as 1d or 36h") from None
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 
 def examine(config: Config = CONFIG_DEFAULT, as_json: Json = False) -> None:

@@ -18,6 +18,7 @@ from axiomd.settings import Settings
 from axiomd.sql import Connection
 from axiomd.store import tables
 from axiomd.store.database import Database, Session, read_clock
+from axiomd.store.guard import Kind, rails
 from axiomd.store.tables import Change, Entry
 
 log = structlog.get_logger(__name__)
@@ -35,7 +36,7 @@ class AbortHandler(Handler):
         self._database = database
         self._abort = settings.abort
         self._hosts = settings.hosts
-        self._cap = Cap("abort", settings.abort.cap, settings.abort.cap_window_s)
+        self._cap = Cap(rails(settings)[Kind.ABORT])
 
     async def plan(self, events: Sequence[TaskStuck]) -> list[Planned]:
         """Say which tasks would be ended, and how."""
@@ -68,14 +69,13 @@ class AbortHandler(Handler):
         if fleet_is_silent(silence, self._hosts):
             return []
         silent_before = (await tables.get_state(connection)).get(tables.FLEET_SILENT_AT, 0.0)
-        used, _ = await tables.used_in_window(connection, "abort", now, self._abort.cap_window_s)
         stuck = []
         for task in await tasks.tasks(connection, result_ids):
             # After a storm hosts come back one by one: each gets its full time anew.
             heard = replace(task, last_contact_at=max(task.last_contact_at, silent_before))
             if reason := stuck_reason(heard, self._abort, now):
                 stuck.append((task, reason))
-        return stuck[: int(self._cap.left(used))] if stuck else []
+        return stuck[: int(await self._cap.left(connection, now))] if stuck else []
 
     async def _apply(self, session: Session, stuck: Stuck, now: float) -> None:
         silent = [task for task, reason in stuck if reason is StuckReason.HOST_SILENT]

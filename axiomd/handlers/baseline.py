@@ -1,13 +1,14 @@
 """The baseline, written at the first start: what finished before it is history, and is not paid.
 
-What is in progress at the baseline is noted, so that it is paid when it comes in, in whatever mode of intake.
+What is in progress at the baseline is noted, so that it is paid when it comes in, in whatever mode of intake. So is the
+total_credit of every host, user and team, which the audit goes out from.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from axiomd.boinc import credit
+from axiomd.boinc import audit, credit
 from axiomd.boinc.project import Project
 from axiomd.store import tables
 from axiomd.store.database import Database, Session
@@ -24,12 +25,16 @@ class Baseline:
 
 
 async def write_baseline(database: Database, project: Project) -> Baseline | None:
-    """Write the baseline, once; None if there is one already."""
+    """Write the baseline, once; None if there is one already. The openings may still be missing then, and are noted."""
 
     async def write(session: Session) -> Baseline | None:
-        if tables.BASELINE_AT in await tables.get_state(session):
-            return None
+        state = await tables.get_state(session)
         now = await database.now()
+        if tables.OPENINGS_AT not in state:
+            await audit.write_openings(session)
+            await tables.set_state(session, tables.OPENINGS_AT, now)
+        if tables.BASELINE_AT in state:
+            return None
         newest = await credit.newest_result(session)
         credited, completed = await credit.count_history(session, project.app_ids)
         under_way = await credit.take_in_unfinished(session, project.app_ids)

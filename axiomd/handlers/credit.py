@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,9 @@ from dataclasses import dataclass
 from axiomd import metrics
 from axiomd.boinc import credit
 from axiomd.boinc.project import Project
+from axiomd.errors import Conflict
 from axiomd.events import ResultCompleted
+from axiomd.handlers import payment
 from axiomd.handlers.handler import Cap, Handler, Planned
 from axiomd.policies.credit import CreditDecisions, CreditState, FinishedResult, decide_credit
 from axiomd.policies.presets import apply_preset
@@ -17,8 +20,8 @@ from axiomd.settings import Settings
 from axiomd.sql import Connection
 from axiomd.store import tables
 from axiomd.store.database import Database, Session, read_clock
+from axiomd.store.guard import Kind, rails
 from axiomd.store.tables import Entry
-from experiments.kit.naming import parse_workunit_name
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class CreditHandler(Handler):
         self._database = database
         self._project = project
         self._credit = apply_preset(settings.credit)
-        self._cap = Cap("credit", self._credit.cap, self._credit.cap_window_s)
+        self._cap = Cap(rails(settings)[Kind.CREDIT])
 
     async def plan(self, events: Sequence[ResultCompleted]) -> list[Planned]:
         """Say what each result would be paid, or why not."""
@@ -55,15 +58,34 @@ class CreditHandler(Handler):
     async def act(self, events: Sequence[ResultCompleted]) -> None:
         """Pay a batch: axiomd's own rows are written first, BOINC's are locked last and briefly."""
         ids = sorted(event.result_id for event in events)
-        decisions = await self._database.transaction(
-            lambda session: self._pay(session, ids), pace=self.pace, rows=len(ids)
-        )
+        try:
+            decisions = await self._database.transaction(
+                lambda session: self._pay(session, ids), pace=self.pace, rows=len(ids)
+            )
+        except Conflict:
+            # Some host or user changes hands all the time: it must not keep the others waiting.
+            if len(events) > 1:
+                await self._act_apart(events)
+                return
+            raise
         metrics.RESULTS_CREDITED.inc(len(decisions.grants))
         metrics.CREDIT_GRANTED.inc(decisions.credit)
         for reason, count in Counter(refusal.reason.value for refusal in decisions.refusals).items():
             metrics.RESULTS_REFUSED.labels(reason).inc(count)
         for reason, count in Counter(deferral.reason.value for deferral in decisions.deferrals).items():
             metrics.RESULTS_WAITING.labels(reason).inc(count)
+
+    async def _act_apart(self, events: Sequence[ResultCompleted]) -> None:
+        """Pay the two halves of a batch, the second whatever becomes of the first."""
+        middle = len(events) // 2
+        trouble: Conflict | None = None
+        for half in (events[:middle], events[middle:]):
+            try:
+                await self.act(half)
+            except Conflict as error:
+                trouble = error
+        if trouble:
+            raise trouble
 
     async def _load(self, connection: Connection, ids: Sequence[int]) -> _Loaded:
         """Read the results that have an open mark, and the clock."""
@@ -72,12 +94,11 @@ class CreditHandler(Handler):
         return _Loaded(now, results, canonical)
 
     async def _decide(self, connection: Connection, loaded: _Loaded) -> CreditDecisions:
-        _, granted = await tables.used_in_window(connection, "credit", loaded.now, self._credit.cap_window_s)
-        self._cap.left(granted)
+        use = await self._cap.use(connection, loaded.now)
         state = CreditState(
             app_ids=frozenset(self._project.app_ids),
             baseline_at=(await tables.get_state(connection))[tables.BASELINE_AT],
-            granted_in_window=granted,
+            granted_in_window=math.inf if use.paused else use.used,
             granted_today=await tables.granted_today(connection, {r.host_id for r in loaded.results}, loaded.now),
         )
         return decide_credit(loaded.results, state, self._credit, loaded.now)
@@ -92,33 +113,8 @@ class CreditHandler(Handler):
         closed = len(decisions.grants) + len(decisions.refusals)
         if closed:
             await tables.add_state(session, tables.COMPLETED_COUNT, closed)
-            await self._count_canonical(session, loaded, decisions)
+            await payment.count_canonical(session, decisions.closed, loaded.canonical)
         if decisions.grants:
-            await self._grant(session, decisions, loaded.now)
+            entry = Entry(loaded.now, "credit", ResultCompleted.name, len(decisions.grants), decisions.credit)
+            await payment.grant(session, self._project, decisions, entry, counts=True)
         return decisions
-
-    async def _grant(self, session: Session, decisions: CreditDecisions, now: float) -> None:
-        """Write axiomd's own rows first: BOINC's are locked last and briefly, and only if they are as they were."""
-        entry = Entry(now, "credit", ResultCompleted.name, len(decisions.grants), decisions.credit)
-        journal_id = await tables.write_journal(session, entry)
-        await tables.write_ledger(session, journal_id, decisions)
-        await tables.add_state(session, tables.CREDITED_COUNT, len(decisions.grants))
-        postings = await credit.pay(session, journal_id, decisions, now)
-        if self._project.config.credit_by_app:
-            await credit.pay_by_app(session, decisions, now)
-        await tables.write_postings(session, journal_id, postings)
-        await tables.add_to_accounts(session, postings, now)
-
-    async def _count_canonical(self, session: Session, loaded: _Loaded, decisions: CreditDecisions) -> None:
-        """Count independent results: each workunit has one canonical result, and a seed of its own."""
-        closed = [grant.result.result_id for grant in decisions.grants]
-        closed += [refusal.result.result_id for refusal in decisions.refusals]
-        counts: Counter[tuple[str, int]] = Counter()
-        for prefix, count in Counter(loaded.canonical[id_] for id_ in closed if id_ in loaded.canonical).items():
-            name = parse_workunit_name(f"{prefix}-0-s0")
-            if name and len(name.experiment) <= tables.LONGEST_NAME:
-                counts[name.experiment, name.version] += count
-            else:
-                metrics.ROWS_SKIPPED.labels("workunit_name").inc(count)
-        if counts:
-            await tables.add_canonical(session, counts)

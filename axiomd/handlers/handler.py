@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 
 import structlog
 
-from axiomd import metrics
 from axiomd.events import Event
+from axiomd.sql import Connection
+from axiomd.store import guard
+from axiomd.store.guard import Rail, Use
 from axiomd.store.pace import Pace
 
 log = structlog.get_logger(__name__)
@@ -60,26 +62,22 @@ class Handler(ABC):
 
 
 class Cap:
-    """A guard rail: at most so many changes of a kind in a rolling window."""
+    """A guard rail as a handler asks for it. Says once when its kind of change stops, and when it goes on."""
 
-    def __init__(self, kind: str, most: float, window_s: float) -> None:
-        self.kind = kind
-        self.most = most
-        self.window_s = window_s
-        self._reached = False
+    def __init__(self, rail: Rail) -> None:
+        self._rail = rail
+        self._stopped = ""
 
-    def left(self, used: float) -> float:
-        """Changes still allowed; says once when the cap is reached and when there is room again."""
-        metrics.CAP_USED.labels(self.kind).set(used / self.most if self.most else 1.0)
-        left = max(self.most - used, 0.0)
-        if left <= 0 and not self._reached:
-            log.warning(
-                "cap reached: this kind of change waits",
-                kind=self.kind,
-                cap=self.most,
-                window_s=self.window_s,
-            )
-        elif left > 0 and self._reached:
-            log.info("below the cap again", kind=self.kind)
-        self._reached = left <= 0
-        return left
+    async def left(self, connection: Connection, now: float) -> float:
+        """How much is allowed now."""
+        return (await self.use(connection, now)).left
+
+    async def use(self, connection: Connection, now: float) -> Use:
+        """How the rail stands."""
+        use = await guard.use(connection, self._rail, now)
+        if use.stopped and not self._stopped:
+            log.warning("this kind of change waits", kind=self._rail.kind.value, cap=self._rail.cap, why=use.stopped)
+        elif self._stopped and not use.stopped:
+            log.info("this kind of change goes on", kind=self._rail.kind.value)
+        self._stopped = use.stopped
+        return use

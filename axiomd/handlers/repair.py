@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
 from axiomd import metrics
-from axiomd.boinc import fleet, locks, tasks, workunits
+from axiomd.boinc import fleet, locks, tasks, undo, workunits
 from axiomd.boinc.project import Project
 from axiomd.boinc.tasks import LostReport
 from axiomd.boinc.workunits import TargetRules
@@ -17,10 +17,12 @@ from axiomd.handlers.handler import Cap, Handler, Planned
 from axiomd.policies.hosts import fleet_is_silent
 from axiomd.policies.repair import Candidate, OpenWorkunit, Remedy, Repair, decide_repairs, stuck_case
 from axiomd.policies.topup import Host, idle_cores
+from axiomd.policies.undo import OldAssignment
 from axiomd.settings import Settings
 from axiomd.sql import Connection
 from axiomd.store import tables
 from axiomd.store.database import Database, Session, read_clock
+from axiomd.store.guard import Kind, rails
 from axiomd.store.tables import Change, Entry
 
 log = structlog.get_logger(__name__)
@@ -39,7 +41,7 @@ class RepairHandler(Handler):
         self._database = database
         self._project = project
         self._settings = settings
-        self._cap = Cap("repair", settings.repair.cap, settings.repair.cap_window_s)
+        self._cap = Cap(rails(settings)[Kind.REPAIR])
 
     async def plan(self, events: Sequence[WuFlagsStuck]) -> list[Planned]:
         """Say which workunits would be helped, and how."""
@@ -97,7 +99,6 @@ class RepairHandler(Handler):
     ) -> list[Repair]:
         repair = self._settings.repair
         rules = TargetRules.of(self._settings.hosts, now)
-        used, _ = await tables.used_in_window(connection, "repair", now, repair.cap_window_s)
         stuck = []
         silence = await fleet.silence(connection, now - self._settings.hosts.fleet_silent_after_s)
         storm = fleet_is_silent(silence, self._settings.hosts)
@@ -108,17 +109,21 @@ class RepairHandler(Handler):
                 stuck.append((workunit, case))
         if not stuck:
             return []
-        return decide_repairs(stuck[: int(self._cap.left(used))], candidates, repair)
+        return decide_repairs(stuck[: int(await self._cap.left(connection, now))], candidates, repair)
 
     async def _apply(self, session: Session, repairs: Sequence[Repair], now: float) -> None:
         counts = Counter(repair.case.value for repair in repairs)
+        unsendable = [r.workunit.workunit_id for r in repairs if r.remedy is Remedy.RETARGET and r.workunit.unsent]
+        unsent = await tasks.unsent_of(session, unsendable) if unsendable else []
+        ids = [a.assignment_id for repair in repairs for a in repair.workunit.assignments]
+        assignments = await undo.assignments_by_id(session, ids)
         changes = [
             Change(
                 "workunit",
                 repair.workunit.workunit_id,
                 f"repair:{repair.case.value}",
-                _before(repair.workunit),
-                {"remedy": repair.remedy.value, "host": repair.host_id},
+                _before(repair.workunit, assignments),
+                _after(repair),
             )
             for repair in repairs
         ]
@@ -127,8 +132,7 @@ class RepairHandler(Handler):
         freed = [repair.workunit for repair in repairs if repair.remedy is Remedy.FREE]
         retargeted = [(repair.workunit, repair.host_id) for repair in repairs if repair.remedy is Remedy.RETARGET]
         woken = [repair.workunit.workunit_id for repair in repairs if repair.remedy is Remedy.WAKE]
-        if unsendable := [workunit.workunit_id for workunit, _ in retargeted if workunit.unsent]:
-            await tasks.withdraw(session, await tasks.unsent_of(session, unsendable))
+        await tasks.withdraw(session, unsent)
         if freed:
             await workunits.free(session, freed, now)
         if retargeted:
@@ -137,12 +141,23 @@ class RepairHandler(Handler):
             await locks.wake(session, woken, now)
 
 
-def _before(workunit: OpenWorkunit) -> dict[str, object]:
+def _before(workunit: OpenWorkunit, assignments: Mapping[int, OldAssignment]) -> dict[str, object]:
+    """What an undo needs to know of a workunit."""
+    old = [assignments[a.assignment_id] for a in workunit.assignments if a.assignment_id in assignments]
     return {
         "transitioner_flags": workunit.flags,
         "transition_time": workunit.transition_at,
-        "targets": [a.host_id for a in workunit.assignments][:10],
+        "targets": [a.host_id for a in workunit.assignments][: undo.MOST_ASSIGNMENTS],
+        "assignments": undo.kept(old),
+        "results": workunit.total,
     }
+
+
+def _after(repair: Repair) -> dict[str, object]:
+    after: dict[str, object] = {"remedy": repair.remedy.value, "host": repair.host_id}
+    if repair.remedy is Remedy.RETARGET and repair.workunit.unsent:
+        after["withdrawn"] = repair.workunit.unsent
+    return after
 
 
 class ReportsHandler(Handler):
@@ -154,8 +169,7 @@ class ReportsHandler(Handler):
     def __init__(self, database: Database, settings: Settings) -> None:
         super().__init__(dry_run=settings.daemon.dry_run, most=settings.repair.batch)
         self._database = database
-        self._repair = settings.repair
-        self._cap = Cap("repair", settings.repair.cap, settings.repair.cap_window_s)
+        self._cap = Cap(rails(settings)[Kind.REPAIR])
 
     async def plan(self, events: Sequence[ReportLost]) -> list[Planned]:
         """Say which reports would be brought back, as what."""
@@ -199,6 +213,5 @@ class ReportsHandler(Handler):
             log.info("lost reports brought back", count=len(lost))
 
     async def _decide(self, connection: Connection, events: Sequence[ReportLost], now: float) -> list[LostReport]:
-        used, _ = await tables.used_in_window(connection, "repair", now, self._repair.cap_window_s)
         lost = await tasks.reports(connection, [event.result_id for event in events])
-        return lost[: int(self._cap.left(used))] if lost else []
+        return lost[: int(await self._cap.left(connection, now))] if lost else []

@@ -27,13 +27,14 @@ from axiomd.settings import DAY_S, Settings
 from axiomd.sql import Connection
 from axiomd.store import tables
 from axiomd.store.database import Database, Session, read_clock
+from axiomd.store.guard import Kind, rails
 from axiomd.store.tables import Entry, IntendedJob, JobState
 from experiments.kit.naming import WorkunitName
 
 log = structlog.get_logger(__name__)
 
-MOST_TRIES = 3
-"""A job that create_work didn't make so often is given up, and said so."""
+MOST_TRIES = 5
+"""A job that create_work stopped at so often is given up, and said so."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class TopupHandler(Handler):
             settings.topup.wu_template,
             settings.topup.result_template,
         )
-        self._cap = Cap("topup", settings.topup.cap, settings.topup.cap_window_s)
+        self._cap = Cap(rails(settings)[Kind.TOPUP])
 
     async def plan(self, events: Sequence[CoresIdle]) -> list[Planned]:
         """Say which jobs would be made."""
@@ -105,8 +106,7 @@ class TopupHandler(Handler):
             for host in await fleet.live_hosts(connection, live_since)
             if host.host_id not in self._settings.hosts.exclude
         ]
-        used = await tables.jobs_in_window(connection, now, self._topup.cap_window_s)
-        limit = int(self._cap.left(used))
+        limit = int(await self._cap.left(connection, now))
         if not self._topup.targeted:
             # Jobs for any host wait unsent until somebody asks: they fill idle cores already.
             limit = max(0, min(limit, sum(host.ncpus for host in hosts)) - sum(workload.unsent.values()))
@@ -193,21 +193,22 @@ class TopupHandler(Handler):
         """
         while jobs := await self._intended():
             missing = await self._look(jobs)
-            hopeless = [job.name for job in missing if job.tries >= MOST_TRIES]
+            hopeless = [job.name for job in missing if self._is_hopeless(job)]
             if hopeless:
-                async with self._database.session() as session:
-                    await tables.set_job_state(session, hopeless, JobState.GIVEN_UP)
+                await self._database.transaction(partial(_give_up, names=hopeless))
                 log.error("jobs given up: create_work didn't make them", count=len(hopeless), first=hopeless[0])
-            missing = [job for job in missing if job.tries < MOST_TRIES]
+            missing = [job for job in missing if not self._is_hopeless(job)]
             if not missing:
                 continue
             for app in sorted({job.app for job in missing}):
                 self._create_work.check(app)
-            async with self._database.session() as session:
-                await tables.count_try(session, [job.name for job in missing])
+            # The look right before it was a transaction: only who holds the lease makes jobs.
             complaints = await self._call_create_work(missing)
             still_missing = await self._look(missing)
             if still_missing:
+                # create_work stops at the first job that it can't make: the others are not to blame, and wait for it.
+                to_blame = {job.app: job.name for job in reversed(still_missing)}
+                await self._database.transaction(partial(_count_try, names=sorted(to_blame.values())))
                 log.error(
                     "create_work did not make all jobs; they are tried again later",
                     missing=len(still_missing),
@@ -216,6 +217,10 @@ class TopupHandler(Handler):
                 return False
         return True
 
+    def _is_hopeless(self, job: IntendedJob) -> bool:
+        """Whether a job stopped create_work too often, or its experiment was taken out of the settings."""
+        return job.tries >= MOST_TRIES or job.experiment not in self._settings.experiments
+
     async def _intended(self) -> list[IntendedJob]:
         async with self._database.session() as session:
             return await tables.intended_jobs(session, self._topup.batch)
@@ -223,9 +228,12 @@ class TopupHandler(Handler):
     async def _look(self, jobs: Sequence[IntendedJob]) -> list[IntendedJob]:
         """Note those that exist as made; the others."""
         names = [job.name for job in jobs]
-        async with self._database.session() as session:
+
+        async def note(session: Session) -> tuple[set[str], int]:
             there = await fleet.workunits_named(session, names)
-            made = await tables.set_job_state(session, sorted(there), JobState.MADE)
+            return there, await tables.set_job_state(session, sorted(there), JobState.MADE)
+
+        there, made = await self._database.transaction(note)
         if made:
             metrics.WORKUNITS_DEPLOYED.inc(made)
             log.info("workunits deployed", count=made)
@@ -234,12 +242,18 @@ class TopupHandler(Handler):
     async def _call_create_work(self, jobs: Sequence[IntendedJob]) -> list[str]:
         by_app: dict[str, list[Job]] = defaultdict(list)
         for job in jobs:
-            experiment = self._settings.experiments.get(job.experiment)
-            if experiment is None:
-                continue  # taken out of the settings since: not made, and given up after a few looks
+            experiment = self._settings.experiments[job.experiment]
             by_app[job.app].append(Job(job.name, job.host_id, experiment.inputs, experiment.command_line))
         complaints = [await self._create_work.make(app, made) for app, made in by_app.items()]
         return [complaint for complaint in complaints if complaint]
+
+
+async def _give_up(session: Session, names: Sequence[str]) -> None:
+    await tables.set_job_state(session, names, JobState.GIVEN_UP)
+
+
+async def _count_try(session: Session, names: Sequence[str]) -> None:
+    await tables.count_try(session, names)
 
 
 def _singles(orders: Sequence[Order]) -> list[tuple[int, str]]:

@@ -23,6 +23,8 @@ class Task:
     transition_at: float
     cancelled: bool = False
     has_canonical: bool = False
+    spared: bool = False
+    """A person undid an abort of it: it isn't ended again; its deadline holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def stuck_reason(task: Task, settings: AbortSettings, now: float) -> StuckReason
     result is left alone: nobody looks at its deadline before the workunit is assimilated (BOINC sets transition_time to
     2147483647), and then the transitioner ends it.
     """
-    if task.has_canonical or task.cancelled:
+    if task.has_canonical or task.cancelled or task.spared:
         return None
     if task.report_deadline < now and task.transition_at <= now:
         # Past its deadline: the transitioner is about to end it. If it doesn't, it is the one that is stuck.

@@ -91,8 +91,6 @@ class Posting(NamedTuple):
     """Added to total_credit."""
     average: float
     """Added to expavg_credit, as of the time of the batch: from then on it decays with the rest."""
-    opening: float
-    """total_credit before."""
 
 
 class Grant(NamedTuple):
@@ -130,6 +128,11 @@ class CreditDecisions:
         """Sum of the grants."""
         return sum(grant.credit for grant in self.grants)
 
+    @property
+    def closed(self) -> list[FinishedResult]:
+        """Results that are dealt with: paid or refused."""
+        return [grant.result for grant in self.grants] + [refusal.result for refusal in self.refusals]
+
 
 @dataclass(frozen=True, slots=True)
 class CreditState:
@@ -140,6 +143,9 @@ class CreditState:
     granted_in_window: float = 0.0
     granted_today: Mapping[int, float] = field(default_factory=dict)
     """Credit granted on this UTC day, by host id."""
+    run_cap: float | None = None
+    """A person pays the past, so much at most: then neither the baseline nor a host's cap of the day counts, for the
+    work wasn't done on this day."""
 
 
 CREDIT_STEP = 1 / 1024
@@ -157,6 +163,8 @@ def decide_credit(
 ) -> CreditDecisions:
     """Decide for each result whether it is paid, refused or put off. Who finished first is served first."""
     decisions = CreditDecisions()
+    by_hand = state.run_cap is not None
+    cap = settings.cap if state.run_cap is None else state.run_cap
     granted = state.granted_in_window
     today = dict(state.granted_today)
     for result in sorted(results, key=lambda result: (result.received_at, result.result_id)):
@@ -170,9 +178,9 @@ def decide_credit(
         worth = value(result, settings)
         if isinstance(worth, Refusal):
             decisions.refusals.append(Refuse(result, worth))
-        elif granted + worth > settings.cap:
+        elif granted + worth > cap:
             decisions.deferrals.append(Defer(result, Delay.CAP, now + CAP_RETRY_S))
-        elif today.get(result.host_id, 0.0) + worth > settings.host_day_cap:
+        elif not by_hand and today.get(result.host_id, 0.0) + worth > settings.host_day_cap:
             decisions.deferrals.append(Defer(result, Delay.HOST_DAY_CAP, next_day(now)))
         else:
             granted += worth
@@ -189,7 +197,7 @@ def refusal(result: FinishedResult, state: CreditState) -> Refusal | None:
         return Refusal.ALREADY_GRANTED
     if result.ending is Ending.NOT_FINAL:
         return None
-    if 0 < result.received_at < state.baseline_at:
+    if state.run_cap is None and 0 < result.received_at < math.floor(state.baseline_at):
         return Refusal.BEFORE_BASELINE
     if result.ending is Ending.NOT_NEEDED:
         return Refusal.NOT_NEEDED

@@ -32,3 +32,13 @@ def updated_average(average: float, average_at: float, work: float, now: float, 
     if 1 - kept > 1e-6:
         return average * kept + (1 - kept) * work / (passed / DAY_S)
     return average * kept + math.log(2) * work * DAY_S / HALF_LIFE_S
+
+
+def decayed(average: float, passed_s: float) -> float:
+    """What is left of a part of an average after so many seconds: the formula is linear, each part decays alone."""
+    return average * math.exp(-max(passed_s, 0.0) * math.log(2) / HALF_LIFE_S)
+
+
+def contribution(work: float) -> float:
+    """What work adds to an average at once, in the limit of no time passed since the average was last computed."""
+    return math.log(2) * work * DAY_S / HALF_LIFE_S

@@ -46,10 +46,15 @@ class OpenWorkunit:
     in_progress: int = 0
     viable_successes: int = 0
     """Results that are over with a success that isn't known to be invalid."""
+    unjudged: int = 0
+    """Those of them that no validator has looked at."""
+    min_quorum: int = 1
     total: int = 0
     hosts_tried: frozenset[int] = frozenset()
     assignments: tuple[Assignment, ...] = ()
     memory: float = 0.0
+    spared: frozenset[str] = frozenset()
+    """Cases whose repair a person undid: it isn't repaired again for these."""
 
 
 class Remedy(StrEnum):
@@ -71,7 +76,12 @@ class Repair:
 
 
 def stuck_case(workunit: OpenWorkunit, settings: RepairSettings, now: float) -> StuckCase | None:
-    """Why a workunit can't move; None if it can, is fresh, or is about to be looked at by the transitioner."""
+    """Why a workunit can't move; None if it can, is fresh, spared, or about to be looked at by the transitioner."""
+    case = _stuck_case(workunit, settings, now)
+    return None if case in workunit.spared else case
+
+
+def _stuck_case(workunit: OpenWorkunit, settings: RepairSettings, now: float) -> StuckCase | None:
     settled = workunit.error_mask or workunit.need_validate or workunit.has_canonical
     if settled or now - workunit.touched_at < settings.min_age_s:
         return None
@@ -81,10 +91,13 @@ def stuck_case(workunit: OpenWorkunit, settings: RepairSettings, now: float) -> 
     if workunit.transition_at <= now:
         # Pending: if it stays so, the transitioner is behind or down, and no flag is to blame.
         return None
+    waits_long = workunit.transition_at - now > settings.stalled_after_s
+    if workunit.unjudged and workunit.viable_successes >= workunit.min_quorum and waits_long:
+        # The transitioner was to call the validator, and another program overwrote the time of its look.
+        return StuckCase.STALLED
     if workunit.flags == NO_NEW_RESULTS:
         return _stuck_targeted(workunit)
     under_way = workunit.unsent + workunit.in_progress + workunit.viable_successes
-    waits_long = workunit.transition_at - now > settings.stalled_after_s
     if under_way < workunit.target_nresults and waits_long:
         return StuckCase.STALLED
     return None

@@ -204,8 +204,12 @@ class Database:
             await session.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
             try:
                 yield session
-            finally:
+            except asyncio.CancelledError:
+                raise  # in the middle of an answer: the connection is closed
+            except BaseException:
                 await session.execute("ROLLBACK")
+                raise
+            await session.execute("ROLLBACK")
 
     async def _once(
         self, work: Callable[[Session], Awaitable[Result]], pace: Pace | None, rows: int, fence: int | None
@@ -306,6 +310,7 @@ class Translated:
                 ) from error
             if code in _LOST_CONNECTION or isinstance(error, pymysql.err.InterfaceError):
                 raise DatabaseUnavailable(f"the database at {self._login.place} can't be reached: {message}") from error
+            raise ProjectError(f"the database refuses a statement: {message} (error {code})") from error
         elif isinstance(error, OSError | asyncio.IncompleteReadError | TimeoutError):
             raise DatabaseUnavailable(f"the database at {self._login.place} can't be reached: {error}") from error
 

@@ -135,6 +135,12 @@ class Lease:
         self._database.fence = None
 
 
+async def daemon_there(session: Session) -> str:
+    """Who holds the lease, `host:process`; empty if nobody does."""
+    found = await _read(session)
+    return found.holder if found.token else ""
+
+
 async def _read(session: Session, *, lock: bool = False) -> Holder:
     rows = await session.fetch(SQL["lock"] if lock else SQL["read"])
     fence, holder, token, server, renewals = rows[0]

@@ -16,9 +16,6 @@ UPDATE axiomd_state SET value = value + %(value)s WHERE name = %(name)s
 INSERT INTO axiomd_journal (at, kind, cause, actor, changes, credit, detail)
 VALUES (%(at)s, %(kind)s, %(cause)s, %(actor)s, %(changes)s, %(credit)s, %(detail)s)
 
--- name: journal_window
-SELECT COALESCE(SUM(changes), 0), COALESCE(SUM(credit), 0) FROM axiomd_journal WHERE kind = %(kind)s AND at > %(since)s
-
 -- name: journal_totals
 SELECT kind, COUNT(*), SUM(changes), SUM(credit) FROM axiomd_journal GROUP BY kind
 
@@ -88,10 +85,6 @@ UPDATE axiomd_job SET tries = tries + 1 WHERE workunit_name IN %(names)s AND sta
 
 -- name: job_counts
 SELECT state, COUNT(*) FROM axiomd_job GROUP BY state
-
--- name: jobs_in_window
-SELECT COUNT(*) FROM axiomd_journal e FORCE INDEX (kind_at) STRAIGHT_JOIN axiomd_job j ON j.journal_id = e.id
-WHERE e.kind = 'topup' AND e.at > %(since)s AND j.state <> 2
 
 -- name: put_hosts
 INSERT INTO axiomd_host (host_id, live, since) VALUES {rows}

@@ -6,6 +6,8 @@ Each takes the connection to work on; a change belongs into a transaction of `st
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -13,6 +15,7 @@ from enum import IntEnum
 from axiomd.policies.credit import CreditDecisions, Posting
 from axiomd.settings import DAY_S
 from axiomd.sql import Connection, load_statements, values
+from axiomd.store.seal import sealed_totals
 
 SQL = load_statements("axiomd.store", "queries.sql")
 
@@ -20,6 +23,13 @@ BASELINE_AT = "baseline_at"
 CREDITED_COUNT, CREDITED_BEFORE = "credited_count", "credited_count_before"
 COMPLETED_COUNT, COMPLETED_BEFORE = "completed_count", "completed_count_before"
 """Results that axiomd paid, and dealt with for good; and how many there were at the baseline."""
+OPENINGS_AT = "openings_at"
+"""When the openings of all accounts were noted."""
+SEALED_THROUGH = "sealed_through"
+"""Id of the last journal entry that was sealed."""
+AUDITED_AT, FULLY_AUDITED_AT = "audited_at", "fully_audited_at"
+AUDIT_PROBLEMS, AUDIT_TOOK = "audit_problems", "audit_seconds"
+"""When the daemon's last audits were, of what is new and of all, what the last one found, and how long it took."""
 FLEET_SILENT_AT = "fleet_silent_at"
 """When the whole fleet was last seen silent: no host's silence counts from before."""
 MOD_TIME_CURSOR = "intake_mod_time"
@@ -127,12 +137,6 @@ async def write_journal(connection: Connection, entry: Entry, changes: Sequence[
     return journal_id
 
 
-async def used_in_window(connection: Connection, kind: str, now: float, window_s: float) -> tuple[int, float]:
-    """Changes and credit of a kind in the rolling window that ends now."""
-    rows = await connection.fetch(SQL["journal_window"], {"kind": kind, "since": now - window_s})
-    return int(rows[0][0]), float(rows[0][1])
-
-
 async def granted_today(connection: Connection, host_ids: Iterable[int], now: float) -> dict[int, float]:
     """Credit granted on this UTC day to each of these hosts that got any."""
     ids = sorted({host_id for host_id in host_ids if host_id})
@@ -158,9 +162,9 @@ async def write_postings(connection: Connection, journal_id: int, postings: Sequ
 
 
 async def add_to_accounts(connection: Connection, postings: Sequence[Posting], now: float) -> None:
-    """Add to what hosts, users or teams got; their totals before are noted at the first grant."""
+    """Add to what hosts, users or teams got. One without an account had no credit at the baseline: it opens with 0."""
     day = int(now // DAY_S)
-    rows = ((int(p.account), p.id, p.opening, p.credit, day, p.credit) for p in postings)
+    rows = ((int(p.account), p.id, 0.0, p.credit, day, p.credit) for p in postings)
     await connection.execute(SQL["add_to_accounts"].format(rows=values(rows)))
 
 
@@ -222,11 +226,6 @@ async def intended_jobs(connection: Connection, limit: int) -> list[IntendedJob]
     return [IntendedJob(str(n), int(j), str(a), str(e), int(s), int(h), int(t)) for n, j, a, e, s, h, t in rows]
 
 
-async def jobs_in_window(connection: Connection, now: float, window_s: float) -> int:
-    """Jobs decided on in the rolling window that ends now, those given up left out."""
-    return int((await connection.fetch(SQL["jobs_in_window"], {"since": now - window_s}))[0][0])
-
-
 async def set_job_state(connection: Connection, names: Sequence[str], state: JobState) -> int:
     """Say what became of intended jobs; how many there were."""
     if not names:
@@ -267,17 +266,20 @@ class Totals:
 
 
 async def totals(connection: Connection) -> Totals:
-    """Sums over the journal and what hangs on it."""
+    """Sums over the journal and what hangs on it, with what was sealed."""
     state = await get_state(connection)
-    journal = {
-        str(kind): (int(changes or 0), float(credit or 0))
-        for kind, _, changes, credit in await connection.fetch(SQL["journal_totals"])
-    }
-    repaired: dict[str, int] = {}
+    sealed = await sealed_totals(connection)
+    journal = {name.removeprefix("journal:"): (past.changes, past.credit) for name, past in sealed.items()}
+    for kind, _, changes, credit in await connection.fetch(SQL["journal_totals"]):
+        past_changes, past_credit = journal.get(str(kind), (0, 0.0))
+        journal[str(kind)] = (past_changes + int(changes or 0), past_credit + float(credit or 0))
+    changed = Counter({name: past.rows for name, past in sealed.items()})
     for subject, reason, count in await connection.fetch(SQL["change_counts"]):
-        if str(subject) in ("workunit", "result") and str(reason).startswith("repair:"):
-            case = str(reason).removeprefix("repair:")
-            repaired[case] = repaired.get(case, 0) + int(count)
+        changed[f"change:{subject}:{reason}"] += int(count)
+    repaired: Counter[str] = Counter()
+    for name, count in changed.items():
+        if match := re.fullmatch(r"change:(?:workunit|result):repair:(.*)", name):
+            repaired[match[1]] += count
     jobs = {int(job_state): int(count) for job_state, count in await connection.fetch(SQL["job_counts"])}
     live, stale = await host_counts(connection)
     return Totals(
@@ -285,8 +287,8 @@ async def totals(connection: Connection) -> Totals:
         results_credited=journal.get("credit", (0, 0.0))[0],
         credit_granted=journal.get("credit", (0, 0.0))[1],
         tasks_aborted=journal.get("abort", (0, 0.0))[0],
-        flags_repaired=repaired,
-        workunits_deployed=jobs.get(JobState.MADE, 0),
+        flags_repaired=dict(repaired),
+        workunits_deployed=jobs.get(JobState.MADE, 0) + changed[f"job:{int(JobState.MADE)}"],
         refusals={str(r): int(n) for r, n in await connection.fetch(SQL["refusal_counts"])},
         hosts_live=live,
         hosts_stale=stale,

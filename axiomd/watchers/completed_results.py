@@ -50,7 +50,7 @@ class CompletedResults:
             yield events
         if now >= self._forget_at:
             self._forget_at = now + FORGET_INTERVAL_S
-            await self._database.transaction(credit.forget_purged)
+            await self._database.transaction(lambda session: credit.forget_purged(session, self._intake.page))
 
     def _late_look_is_due(self) -> bool:
         due = time.monotonic() >= self._late_look_at

@@ -108,6 +108,28 @@ async def test_a_host_that_changes_hands_while_being_paid_is_paid_to_its_new_own
     assert world.value("SELECT COUNT(*) FROM axiomd_ledger") == 1
 
 
+async def test_a_host_that_changes_hands_all_the_time_keeps_no_other_waiting(world: World) -> None:
+    restless, calm = world.host(), [world.host() for _ in range(6)]
+    late = world.valid_result(restless)
+    others = [world.valid_result(host) for host in calm]
+    axiomd = await world.axiomd()
+    lock = credit._lock
+
+    async def lock_late(connection: Connection, statement: str, ids: Iterable[int]) -> dict[int, Row]:
+        wanted = set(ids)
+        if statement == "lock_hosts" and restless in wanted:
+            world.execute("UPDATE host SET userid = %s WHERE id = %s", world.user(), restless)
+        return await lock(connection, statement, wanted)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(credit, "_lock", lock_late)
+        await axiomd.once()
+    assert [granted(world, result) for result in others] == [2] * 6
+    assert granted(world, late) == 0
+    await axiomd.once()
+    assert granted(world, late) == 2
+
+
 async def test_a_user_who_joins_a_team_while_being_paid_is_paid_with_it(world: World) -> None:
     team, user = world.team(), world.user()
     world.valid_result(world.host(user))

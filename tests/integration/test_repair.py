@@ -182,6 +182,15 @@ async def test_an_orphaned_broadcast_is_freed(world: World) -> None:
     assert finish(world, host, workunit)["canonical_resultid"] > 0
 
 
+async def test_a_success_that_nobody_will_judge_is_woken(world: World) -> None:
+    """A validator overwrote the time at which the transitioner was to look, and need_validate with it."""
+    workunit = world.workunit(transition_time=world.now + 10 * DAY)
+    world.result(workunit, world.host(), server_state=5, outcome=1, received_time=world.now - 5000)
+    await once(world)
+    assert repairs(world) == ["repair:stalled"]
+    assert abs(world.row("workunit", workunit)["transition_time"] - world.now) < 60
+
+
 async def test_a_stalled_job_is_woken(world: World) -> None:
     host = world.host()
     workunit = world.workunit(transition_time=world.now + 10 * DAY)
@@ -318,6 +327,8 @@ async def test_the_journal_says_which_case_it_was_and_what_was_there(world: Worl
         "transitioner_flags": 2,
         "transition_time": INT_MAX,
         "targets": [dead],
+        "assignments": [[0, dead, 1, 0, 0]],
+        "results": 0,
     }
     assert json.loads(change["after_change"]) == {"remedy": "retarget", "host": live}
 

@@ -359,17 +359,3 @@ async def test_a_journal_entry_holds_counts_of_hundreds_of_kinds(world: World) -
     entry = Entry(5.0, "topup", "cores_idle", 300, detail=counts)
     await database.transaction(lambda session: tables.write_journal(session, entry))
     assert world.value("SELECT JSON_VALID(detail) FROM axiomd_journal") == 1
-
-
-async def test_what_a_cap_counts_is_what_the_window_holds(world: World) -> None:
-    database, _ = await world.migrate(world.settings())
-
-    async def work(session: Session) -> None:
-        for at, kind, changes in ((100.0, "abort", 1), (200.0, "abort", 2), (300.0, "abort", 4), (300.0, "repair", 8)):
-            await tables.write_journal(session, Entry(at, kind, "test", changes, credit=changes / 2))
-
-    await database.transaction(work)
-    async with database.session() as session:
-        assert await tables.used_in_window(session, "abort", 300.0, 150.0) == (6, 3.0)
-        assert await tables.used_in_window(session, "abort", 300.0, 1000.0) == (7, 3.5)
-        assert await tables.used_in_window(session, "topup", 300.0, 1000.0) == (0, 0.0)

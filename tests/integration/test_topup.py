@@ -11,7 +11,7 @@ import pytest
 from axiomd.daemon import Axiomd
 from axiomd.demo import scheduler
 from axiomd.demo.config import Config
-from axiomd.handlers.topup import TopupHandler
+from axiomd.handlers.topup import MOST_TRIES, TopupHandler
 from axiomd.store import tables
 from axiomd.store.tables import JobState
 from experiments.kit.naming import parse_workunit_name
@@ -232,21 +232,34 @@ async def test_what_create_work_left_out_is_made_at_the_next_look_and_the_rest_n
     assert sorted(names(world)) == sorted(intended)
 
 
-async def test_jobs_that_create_work_refuses_again_and_again_are_given_up(world: World) -> None:
+async def test_a_job_that_create_work_stops_at_again_and_again_is_given_up_and_the_others_wait(world: World) -> None:
     install(world, FAILING)
     world.host(p_ncpus=2)
-    for _ in range(3):
+    for _ in range(MOST_TRIES):
         await once(world)
-    intended = jobs(world)
-    assert list(intended.values()) == [JobState.INTENDED] * 2
+    bad, behind_it = sorted(jobs(world))
+    assert list(jobs(world).values()) == [JobState.INTENDED] * 2
     await once(world)
-    assert {jobs(world)[name] for name in intended} == {JobState.GIVEN_UP}
+    assert (jobs(world)[bad], jobs(world)[behind_it]) == (JobState.GIVEN_UP, JobState.INTENDED)
     assert names(world) == []
     install(world)
     for _ in range(2):
         await once(world)
+    assert behind_it in names(world)
+    assert bad not in names(world)
     assert len(names(world)) == 2
-    assert not set(names(world)) & set(intended)
+
+
+async def test_jobs_of_an_experiment_that_was_taken_out_of_the_settings_are_given_up(world: World) -> None:
+    install(world, FAILING)
+    world.host(p_ncpus=2)
+    await once(world)
+    assert list(jobs(world).values()) == [JobState.INTENDED] * 2
+    install(world)
+    world.execute("UPDATE axiomd_job SET experiment = 'forgotten'")
+    before = list(jobs(world))
+    await once(world)
+    assert [jobs(world)[name] for name in before] == [JobState.GIVEN_UP] * 2
 
 
 async def test_a_program_that_is_missing_for_a_while_is_not_held_against_the_jobs(world: World) -> None:

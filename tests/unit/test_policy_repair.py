@@ -58,6 +58,13 @@ TRIED: dict[str, Any] = {"hosts_tried": frozenset({7}), "total": 1}
             workunit(assignments=(DEAD, Assignment(2, 8, broadcast=False, target_ok=True))), id="one of two alive"
         ),
         pytest.param(workunit(in_progress=1, **TRIED), id="targeted, its instance in progress"),
+        pytest.param(
+            plain(viable_successes=1, unjudged=1, in_progress=1, target_nresults=2, min_quorum=2),
+            id="one of a quorum of two is in, the other in progress",
+        ),
+        pytest.param(
+            plain(viable_successes=1, unjudged=1, transition_at=NOW + 60), id="a success that is looked at in a minute"
+        ),
         pytest.param(workunit(in_progress=1, assignments=(), **TRIED), id="in progress, its assignment gone"),
         pytest.param(workunit(in_progress=1, assignments=(DEAD,), **TRIED), id="in progress: a stuck task is abort's"),
         pytest.param(workunit(viable_successes=1, **TRIED), id="targeted, its success waits for the validator"),
@@ -111,6 +118,12 @@ def test_healthy_ones_are_left_alone(healthy: OpenWorkunit) -> None:
             plain(transition_at=INT_MAX), StuckCase.STALLED, id="no flags, nothing under way, never looked at"
         ),
         pytest.param(plain(unsent=1, target_nresults=2), StuckCase.STALLED, id="no flags, one of two under way"),
+        pytest.param(
+            plain(viable_successes=1, unjudged=1, total=1), StuckCase.STALLED, id="a success that nobody will judge"
+        ),
+        pytest.param(
+            workunit(viable_successes=1, unjudged=1, **TRIED), StuckCase.STALLED, id="the same of a targeted job"
+        ),
     ],
 )
 def test_stuck_ones_are_told_apart(stuck: OpenWorkunit, case: StuckCase) -> None:

@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS axiomd_posting (
   credit DOUBLE NOT NULL COMMENT 'added to total_credit',
   average DOUBLE NOT NULL COMMENT 'added to expavg_credit, as of the time of the entry',
   PRIMARY KEY (journal_id, kind, id),
-  KEY account (kind, id)
+  KEY account (kind, id, credit)
 ) ENGINE=InnoDB COMMENT='what a journal entry added to hosts, users and teams';
 
 CREATE TABLE IF NOT EXISTS axiomd_sealed (
@@ -32,3 +32,13 @@ CREATE TABLE IF NOT EXISTS axiomd_sealed (
   credit DOUBLE NOT NULL DEFAULT 0,
   PRIMARY KEY (name, id)
 ) ENGINE=InnoDB COMMENT='sums of the journal entries that were pruned';
+
+-- What was granted before there were postings: its credit; what it added to the averages is not known.
+INSERT IGNORE INTO axiomd_posting (journal_id, kind, id, credit, average)
+SELECT journal_id, 1, host_id, SUM(credit), 0 FROM axiomd_ledger GROUP BY journal_id, host_id;
+
+INSERT IGNORE INTO axiomd_posting (journal_id, kind, id, credit, average)
+SELECT journal_id, 2, user_id, SUM(credit), 0 FROM axiomd_ledger GROUP BY journal_id, user_id;
+
+INSERT IGNORE INTO axiomd_posting (journal_id, kind, id, credit, average)
+SELECT journal_id, 3, team_id, SUM(credit), 0 FROM axiomd_ledger WHERE team_id <> 0 GROUP BY journal_id, team_id;
