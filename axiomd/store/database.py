@@ -311,7 +311,7 @@ class Translated:
             if code in _LOST_CONNECTION or isinstance(error, pymysql.err.InterfaceError):
                 raise DatabaseUnavailable(f"the database at {self._login.place} can't be reached: {message}") from error
             raise ProjectError(f"the database refuses a statement: {message} (error {code})") from error
-        elif isinstance(error, OSError | asyncio.IncompleteReadError | TimeoutError):
+        if isinstance(error, OSError | asyncio.IncompleteReadError | TimeoutError):
             raise DatabaseUnavailable(f"the database at {self._login.place} can't be reached: {error}") from error
 
 

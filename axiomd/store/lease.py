@@ -72,6 +72,10 @@ class Lease:
         """Take the lease if it is free or its holder is gone or hangs; else the holder. Call it again and again."""
         async with self._database.session() as session:
             seen = await _read(session)
+            if seen.token == self._database.token:
+                # Taken by this very process: the answer got lost, or it couldn't renew in time and nobody else came.
+                self._hold(seen.fence)
+                return None
             server, here = await _server(session)
             of_holder = await _connections(session, seen.token) if seen.token else []
         gone = not seen.token or (seen.server == server and not of_holder)
@@ -82,10 +86,13 @@ class Lease:
         taken = await self._database.transaction(lambda session: self._take(session, seen, server, here), fenced=False)
         if taken is None:
             return seen
-        self._database.fence = taken
-        self._renewed_at = time.monotonic()
+        self._hold(taken)
         log.info("the lease is taken", fence=taken, after=seen.holder or "nobody")
         return None
+
+    def _hold(self, fence: int) -> None:
+        self._database.fence = fence
+        self._renewed_at = time.monotonic()
 
     def _waited_for(self, seen: Holder) -> bool:
         """Whether the holder gave no sign of life for as long as this standby may have to wait."""

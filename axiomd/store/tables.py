@@ -284,8 +284,8 @@ async def totals(connection: Connection) -> Totals:
     live, stale = await host_counts(connection)
     return Totals(
         results_completed=int(state.get(COMPLETED_COUNT, 0)),
-        results_credited=journal.get("credit", (0, 0.0))[0],
-        credit_granted=journal.get("credit", (0, 0.0))[1],
+        results_credited=int(state.get(CREDITED_COUNT, 0)),
+        credit_granted=sum(journal.get(kind, (0, 0.0))[1] for kind in ("credit", "backfill", "undo")),
         tasks_aborted=journal.get("abort", (0, 0.0))[0],
         flags_repaired=dict(repaired),
         workunits_deployed=jobs.get(JobState.MADE, 0) + changed[f"job:{int(JobState.MADE)}"],

@@ -139,6 +139,19 @@ async def test_what_was_paid_undone_and_paid_again_is_told_in_order(world: World
     assert [one.at for one in story.happened] == sorted(one.at for one in story.happened)
 
 
+async def test_a_result_that_waits_for_a_cap_is_told_until_when(world: World) -> None:
+    host = world.host()
+    world.valid_result(host)
+    await once(world)
+    late = world.valid_result(host)
+    story = await tell(world, "result", late, credit={"cap": 2.0})
+    assert story.decided == ["it is paid later: the cap on credit for a while is used up"]
+    assert "there is room again from" in story.next[0]
+    story = await tell(world, "result", late, credit={"host_day_cap": 2.0})
+    assert story.decided == ["it is paid later: its host has reached its cap of the day"]
+    assert "00:00:00 UTC" in story.next[0]
+
+
 async def test_history_is_told_as_such(world: World) -> None:
     result = world.valid_result(world.host())
     story = await tell(world, "result", result, baseline_at=None)

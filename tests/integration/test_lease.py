@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -162,6 +163,36 @@ async def test_no_clock_but_its_own_tells_a_standby_how_long_it_waits(two: Two) 
 async def test_two_that_take_at_the_same_time_are_not_both_served(two: Two) -> None:
     answers = await asyncio.gather(two.first.take(), two.second.take())
     assert sum(answer is None for answer in answers) == 1
+    assert two.fence == 1
+
+
+async def test_a_daemon_whose_taking_was_not_answered_has_it_all_the_same(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection broke after the commit: the lease names this very process, which must not wait for itself."""
+    transaction = Database.transaction
+
+    async def unanswered(self: Database, *arguments: Any, **options: Any) -> None:
+        await transaction(self, *arguments, **options)
+        raise DatabaseUnavailable("the answer got lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "transaction", unanswered)
+        with pytest.raises(DatabaseUnavailable):
+            await two.first.take()
+    assert (two.fence, two.first_database.fence) == (1, None)
+    assert await two.first.take() is None
+    await write(two.first_database, 3)
+    assert (two.fence, written(two)) == (1, 3)
+
+
+async def test_a_daemon_that_could_not_renew_and_was_not_followed_goes_on(two: Two) -> None:
+    await two.first.take()
+    two.clock.seconds += 3 * LEASE_S
+    assert not two.first.fresh
+    assert await two.first.take() is None
+    assert two.first.fresh
+    await write(two.first_database, 3)
     assert two.fence == 1
 
 
