@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test faults lint bench lock clean
 demo: .venv/run.stamp
 	@tools/need-programs mariadbd mariadb mariadb-install-db >&2
 	@exec $(BIN)/axiomd demo $(ARGS)
@@ -10,6 +10,11 @@ demo: .venv/run.stamp
 test: .venv/test.stamp lint
 	@tools/need-programs mariadbd mariadb mariadb-install-db promtool
 	PATH="$(CURDIR)/.tools/bin:$$PATH" $(BIN)/pytest $(ARGS)
+
+# What `make test` does for a minute, for an hour.
+faults: .venv/test.stamp
+	@tools/need-programs mariadbd mariadb mariadb-install-db
+	$(BIN)/python -m tests.faults $(ARGS)
 
 lint: .venv/test.stamp
 	$(BIN)/ruff format --check .

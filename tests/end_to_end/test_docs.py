@@ -17,7 +17,7 @@ from tests.world import APP, World
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # These run this very test, or for many minutes: that make knows them is checked, they aren't run.
-NOT_RUN = ("make test", "make bench")
+NOT_RUN = ("make test", "make bench", "make faults")
 
 
 def commands(page: Path) -> list[str]:
