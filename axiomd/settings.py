@@ -93,7 +93,7 @@ class IntakeSettings(Section):
     )
     interval_s: Seconds = Field(2.0, description="between two looks for finished results")
     late_interval_s: Seconds = Field(30.0, description="between two looks at results that may still come in late")
-    page: int = Field(5000, ge=10, le=20000, description="results that one query fetches")
+    page: int = Field(1000, ge=10, le=20000, description="results that one query fetches")
     overlap_s: Seconds = Field(120.0, description="how far a look reaches back; longer than any transaction")
 
 

@@ -6,6 +6,7 @@ tuple becomes `(1,2,3)` for `IN`. `{rows}` stands for the rows of a multi-row IN
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +21,9 @@ Parameters = Mapping[str, Any]
 
 class Connection(Protocol):
     """What the rooms that speak SQL need of a database connection. `store.database` has the real one."""
+
+    calm: asyncio.Lock
+    """To be taken by whoever is about to compute for long: nobody holds rows of BOINC meanwhile."""
 
     async def fetch(self, statement: str, parameters: Parameters | None = None) -> list[Row]:
         """Rows of a query."""
@@ -37,7 +41,7 @@ class Connection(Protocol):
         """Run an INSERT of one row; the id that the database gave it."""
         ...
 
-    def holding(self) -> None:
+    async def holding(self) -> None:
         """Say that rows of BOINC are locked from here to the end of the transaction: how long, is measured."""
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ class Inside:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self.calm = asyncio.Lock()
 
     async def fetch(self, statement: str, parameters: Parameters | None = None) -> list[Row]:
         with self._world.connection.cursor() as cursor:
@@ -34,7 +36,7 @@ class Inside:
 
     insert = execute
 
-    def holding(self) -> None:
+    async def holding(self) -> None:
         raise AssertionError("an audit holds nothing")
 
 

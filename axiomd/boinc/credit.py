@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from axiomd.boinc.states import ending
 from axiomd.errors import Conflict
-from axiomd.policies.credit import Account, CreditDecisions, FinishedResult, Grant, Posting
-from axiomd.policies.rac import updated_average
+from axiomd.policies.credit import Account, CreditDecisions, FinishedResult, Grant, Posting, Share
+from axiomd.policies.rac import DECAY, updated_average
 from axiomd.sql import Connection, Row, literal, load_statements, values
 
 SQL = load_statements("axiomd.boinc", "credit.sql")
 
-_ID_OF = {Account.HOST: "host_id", Account.USER: "user_id", Account.TEAM: "team_id"}
+TABLES = {Account.HOST: "host", Account.USER: "user", Account.TEAM: "team"}
+"""BOINC's tables of those whom a grant is added to, in the order in which they are locked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,15 @@ async def finished_results(
     # By id, for the rows come in no order, and where a cap is near the first come first.
     rows = sorted(await connection.fetch_packed(SQL["finished_results"], {"ids": ids, "marks": marks}))
     owners = await _owners(connection, {int(row[3]) for row in rows})
+    async with connection.calm:
+        return _read_results(rows, owners, gpu_app_versions)
+
+
+def _read_results(
+    rows: Sequence[Row],
+    owners: Mapping[int, tuple[int, int, int, float, float]],
+    gpu_app_versions: frozenset[int],
+) -> tuple[list[FinishedResult], dict[int, str]]:
     nobody = (0, 0, 0, 0.0, 0.0)
     results, canonical = [], {}
     for row in rows:
@@ -163,40 +173,42 @@ async def gpu_app_versions(connection: Connection, app_ids: Sequence[int]) -> fr
     return frozenset(int(row[0]) for row in rows)
 
 
-@dataclass(frozen=True, slots=True)
-class _Share:
-    credit: float
-    started_at: float
+async def write_granted(connection: Connection, journal_id: int, results: int) -> None:
+    """Write granted_credit of the results in a journal entry's ledger, and so lock them: the first of BOINC's rows.
 
-
-async def pay(connection: Connection, journal_id: int, decisions: CreditDecisions, now: float) -> list[Posting]:
-    """Write granted_credit of the results in a journal entry's ledger, and add to hosts, users and teams.
-
-    total_credit is added to; expavg_credit is written with expavg_time, as BOINC does. Hosts, users and teams are
-    locked last, in this order and by ascending id, for BOINC's scheduler waits for them. Gives what each got.
-
-    Raises Conflict if a result changed meanwhile, or a host or user changed hands: nothing may be committed then.
+    Raises Conflict if one of them changed meanwhile: nothing may be committed then.
     """
-    grants = decisions.grants
+    await connection.holding()
+    if await connection.execute(SQL["write_granted"], {"journal_id": journal_id}) != results:
+        raise Conflict("a result of the batch changed while it was being paid")
+
+
+async def lock_accounts(
+    connection: Connection, grants: Sequence[Grant], shares: Sequence[Share], now: float
+) -> list[Posting]:
+    """Lock the hosts, users and teams of a batch, in this order and by ascending id, and work out what each gets.
+
+    Raises Conflict if a host or user changed hands meanwhile, or is no more: nothing may be committed then.
+    """
     user_of = {grant.result.host_id: grant.result.user_id for grant in grants}
     team_of = {grant.result.user_id: grant.result.team_id for grant in grants}
-    shares = {account: _shares(grants, name) for account, name in _ID_OF.items()}
-    connection.holding()
-    if await connection.execute(SQL["write_granted"], {"journal_id": journal_id}) != len(grants):
-        raise Conflict("a result of the batch changed while it was being paid")
-    hosts = await _lock(connection, "lock_hosts", user_of)
+    locked = {
+        account: await _lock(connection, f"lock_{table}s", [share.id for share in shares if share.account is account])
+        for account, table in TABLES.items()
+    }
+    hosts, users = locked[Account.HOST], locked[Account.USER]
     if any(row[1] != user_of[id_] for id_, row in hosts.items()):
         raise Conflict("a host of the batch changed hands while it was being paid")
-    users = await _lock(connection, "lock_users", team_of)
     joined = {row[1] for id_, row in users.items() if row[1] and row[1] != team_of[id_]}
     # A team that is no more counts as none.
     if any(team_of[id_] not in (0, row[1]) for id_, row in users.items()) or await _teams_there(connection, joined):
         raise Conflict("a user of the batch changed team while being paid")
-    teams = await _lock(connection, "lock_teams", shares[Account.TEAM])
-    postings = await _add(connection, Account.HOST, "pay_hosts", hosts, shares[Account.HOST], now)
-    postings += await _add(connection, Account.USER, "pay_users", users, shares[Account.USER], now)
-    if teams:
-        postings += await _add(connection, Account.TEAM, "pay_teams", teams, shares[Account.TEAM], now)
+    postings = []
+    for share in shares:
+        _, _, average, average_at = locked[share.account][share.id]
+        with_it = updated_average(average, average_at, share.credit, now, share.started_at)
+        without = updated_average(average, average_at, 0.0, now, share.started_at)
+        postings.append(Posting(share.account, share.id, share.credit, with_it - without))
     return postings
 
 
@@ -216,34 +228,14 @@ async def _lock(connection: Connection, statement: str, ids: Iterable[int]) -> d
     return rows
 
 
-def _shares(grants: Iterable[Grant], id_name: str) -> dict[int, _Share]:
-    """Credit by account, those of nobody (0) left out, and when its earliest work began."""
-    credit: dict[int, float] = defaultdict(float)
-    started: dict[int, float] = {}
-    for grant in grants:
-        if id_ := getattr(grant.result, id_name):
-            credit[id_] += grant.credit
-            started[id_] = min(started.get(id_, grant.result.sent_at), grant.result.sent_at)
-    return {id_: _Share(credit[id_], started[id_]) for id_ in credit}
+async def pay(connection: Connection, journal_id: int, now: float) -> None:
+    """Add what a journal entry's postings say to the hosts, users and teams, which are locked.
 
-
-async def _add(
-    connection: Connection,
-    account: Account,
-    statement: str,
-    locked: Mapping[int, Row],
-    shares: Mapping[int, _Share],
-    now: float,
-) -> list[Posting]:
-    rows, postings = [], []
-    for id_, share in sorted(shares.items()):
-        _, _, average, average_at = locked[id_]
-        new = updated_average(average, average_at, share.credit, now, share.started_at)
-        without = updated_average(average, average_at, 0.0, now, share.started_at)
-        rows.append(f"SELECT {literal(id_)} AS id, {literal(share.credit)} AS credit, {literal(new)} AS average")
-        postings.append(Posting(account, id_, share.credit, new - without))
-    await connection.execute(SQL[statement].format(rows=" UNION ALL ".join(rows)), {"now": now})
-    return postings
+    total_credit is added to; expavg_credit is written with expavg_time, as BOINC does: what it was decays up to now.
+    """
+    for account, table in TABLES.items():
+        parameters = {"journal_id": journal_id, "kind": int(account), "now": now, "decay": DECAY}
+        await connection.execute(SQL["pay"].format(table=table), parameters)
 
 
 async def pay_by_app(connection: Connection, decisions: CreditDecisions, now: float) -> None:

@@ -15,7 +15,7 @@ SQL = load_statements("axiomd.boinc", "locks.sql")
 
 async def lock(connection: Connection, workunit_ids: Iterable[int], result_ids: Iterable[int] = ()) -> None:
     """Lock these workunits and results until the transaction ends."""
-    connection.holding()
+    await connection.holding()
     if ids := sorted(set(workunit_ids)):
         await connection.fetch(SQL["lock_workunits"], {"ids": ids})
     if ids := sorted(set(result_ids)):

@@ -90,7 +90,7 @@ async def take_back(
     """
     successors = await _successors(connection, {grant.host_id for grant in undone})
     there = sum(1 for grant in undone if grant.granted_credit is not None)
-    connection.holding()
+    await connection.holding()
     if there and await connection.execute(SQL["take_granted"], {"journal_id": journal_id}) != there:
         raise Conflict("a result of the batch changed while its credit was being taken back")
     taken = TakenBack()

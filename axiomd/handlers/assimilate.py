@@ -38,11 +38,12 @@ class AssimilateHandler(Handler):
         ids = sorted(event.workunit_id for event in events)
 
         async def mark(session: Session) -> None:
+            # axiomd's own rows first: what may still come in late keeps an open mark, whether it comes to the end or not.
+            await credit.take_in_late(session, ids)
             await locks.lock(session, ids)
             now = await read_clock(session)
             settled = await credit.settled_among(session, ids)
             if settled:
-                await credit.take_in_late(session, settled)
                 await credit.mark_assimilated(session, settled, now)
 
         await self._database.transaction(mark, pace=self.pace, rows=len(ids))

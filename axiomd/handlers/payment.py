@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from axiomd import metrics
 from axiomd.boinc import credit
 from axiomd.boinc.project import Project
-from axiomd.policies.credit import CreditDecisions, FinishedResult
+from axiomd.policies.credit import CreditDecisions, FinishedResult, shares
 from axiomd.sql import Connection
 from axiomd.store import tables
 from axiomd.store.database import Session
@@ -30,17 +30,20 @@ async def grant(session: Session, project: Project, decisions: CreditDecisions, 
         counts: whether it counts for the hosts' caps of the day.
 
     """
+    who = shares(decisions.grants)
     journal_id = await tables.write_journal(session, entry)
     await tables.write_ledger(session, journal_id, decisions)
     await tables.add_state(session, tables.CREDITED_COUNT, len(decisions.grants))
-    postings = await credit.pay(session, journal_id, decisions, entry.at)
+    if counts:
+        await tables.add_to_accounts(session, who, entry.at)
+    else:
+        await change_accounts(session, who, entry.at, today=False)
+    await credit.write_granted(session, journal_id, len(decisions.grants))
+    postings = await credit.lock_accounts(session, decisions.grants, who, entry.at)
+    await tables.write_postings(session, journal_id, postings)
+    await credit.pay(session, journal_id, entry.at)
     if project.config.credit_by_app:
         await credit.pay_by_app(session, decisions, entry.at)
-    await tables.write_postings(session, journal_id, postings)
-    if counts:
-        await tables.add_to_accounts(session, postings, entry.at)
-    else:
-        await change_accounts(session, postings, entry.at, today=False)
     return journal_id
 
 

@@ -88,7 +88,8 @@ class TopupHandler(Handler):
             return
         async with self._database.session() as session:
             loaded = await self._load(session)
-        orders = self._decide(loaded)
+        async with self._database.calm:
+            orders = self._decide(loaded)
         jobs = _singles(orders)
         for start in range(0, len(jobs), self._topup.batch):
             part = jobs[start : start + self._topup.batch]

@@ -82,6 +82,16 @@ class Account(IntEnum):
     TEAM = 3
 
 
+class Share(NamedTuple):
+    """What a host, user or team gets of a batch."""
+
+    account: Account
+    id: int
+    credit: float
+    started_at: float
+    """When the earliest work of it began, Unix seconds."""
+
+
 class Posting(NamedTuple):
     """What a batch added to a host, user or team."""
 
@@ -146,6 +156,18 @@ class CreditState:
     run_cap: float | None = None
     """A person pays the past, so much at most: then neither the baseline nor a host's cap of the day counts, for the
     work wasn't done on this day."""
+
+
+def shares(grants: Iterable[Grant]) -> list[Share]:
+    """Sum up what each host, user and team gets; nobody's (0) are left out. By account, ascending."""
+    credit: dict[tuple[Account, int], float] = {}
+    started: dict[tuple[Account, int], float] = {}
+    for result, amount in grants:
+        for key in ((Account.HOST, result.host_id), (Account.USER, result.user_id), (Account.TEAM, result.team_id)):
+            if key[1]:
+                credit[key] = credit.get(key, 0.0) + amount
+                started[key] = min(started.get(key, result.sent_at), result.sent_at)
+    return [Share(*key, credit[key], started[key]) for key in sorted(credit)]
 
 
 CREDIT_STEP = 1 / 1024

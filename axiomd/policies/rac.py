@@ -9,6 +9,9 @@ from axiomd.settings import DAY_S
 HALF_LIFE_S = 7 * DAY_S
 """Half-life of the average (CREDIT_HALF_LIFE in BOINC's sched/credit.h)."""
 
+DECAY = math.log(2) / HALF_LIFE_S
+"""Rate of its decay (1/s): after d seconds exp(-d DECAY) is left."""
+
 
 def updated_average(average: float, average_at: float, work: float, now: float, work_started_at: float) -> float:
     """Credit a day after `work` was added at `now`, half-life one week: update_average of BOINC's lib/util.cpp.
@@ -28,17 +31,17 @@ def updated_average(average: float, average_at: float, work: float, now: float, 
     if average_at <= 0:
         return work / (max(now - work_started_at, 1.0) / DAY_S) if work else average
     passed = max(now - average_at, 0.0)
-    kept = math.exp(-passed * math.log(2) / HALF_LIFE_S)
+    kept = math.exp(-passed * DECAY)
     if 1 - kept > 1e-6:
         return average * kept + (1 - kept) * work / (passed / DAY_S)
-    return average * kept + math.log(2) * work * DAY_S / HALF_LIFE_S
+    return average * kept + DECAY * work * DAY_S
 
 
 def decayed(average: float, passed_s: float) -> float:
     """What is left of a part of an average after so many seconds: the formula is linear, each part decays alone."""
-    return average * math.exp(-max(passed_s, 0.0) * math.log(2) / HALF_LIFE_S)
+    return average * math.exp(-max(passed_s, 0.0) * DECAY)
 
 
 def contribution(work: float) -> float:
     """What work adds to an average at once, in the limit of no time passed since the average was last computed."""
-    return math.log(2) * work * DAY_S / HALF_LIFE_S
+    return DECAY * work * DAY_S

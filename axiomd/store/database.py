@@ -80,14 +80,22 @@ class Login:
 class Session:
     """One connection in use; an `axiomd.sql.Connection`."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, calm: asyncio.Lock) -> None:
         self._connection = connection
+        self.calm = calm
         self._held_since: float | None = None
 
-    def holding(self) -> None:
-        """Say that rows of BOINC are locked from here to the end of the transaction."""
+    async def holding(self) -> None:
+        """Say that rows of BOINC are locked from here to the end of the transaction; wait until it is calm."""
         if self._held_since is None:
+            await self.calm.acquire()
             self._held_since = time.perf_counter()
+
+    def held(self) -> None:
+        """Say that the transaction has ended."""
+        if self._held_since is not None:
+            self._held_since = None
+            self.calm.release()
 
     @property
     def held_s(self) -> float:
@@ -128,6 +136,9 @@ class Database:
         self.login = login
         self.token = secrets.token_hex(8)
         """Names the locks by which the connections of this process are known."""
+        self.calm = asyncio.Lock()
+        """Whoever locks rows of BOINC has it until the commit, and whoever is about to compute for long takes it: the
+        locks would be held for as long as the event loop is busy."""
         self.fence: int | None = None
         """Fencing number of the lease that is held; None where no lease is asked for: the commands of a person."""
         self._pool: Any = None
@@ -152,7 +163,7 @@ class Database:
             connection = await pool.acquire()
         try:
             with self._translated():
-                yield Session(connection)
+                yield Session(connection, self.calm)
         except DatabaseUnavailable:
             connection.close()
             raise
@@ -221,18 +232,18 @@ class Database:
                 result = await work(session)
                 if fence is not None:
                     await _check(session, fence)
+                await session.execute("COMMIT")
+                if held_s := session.held_s:
+                    metrics.LOCKS_HELD.observe(held_s)
+                if pace is not None:
+                    pace.record(held_s, rows)
             except asyncio.CancelledError:
                 raise  # the connection is closed with its transaction, which the server rolls back
-            except DatabaseUnavailable:
-                raise
             except Exception:
                 await session.execute("ROLLBACK")
                 raise
-            await session.execute("COMMIT")
-            if held_s := session.held_s:
-                metrics.LOCKS_HELD.observe(held_s)
-            if pace is not None:
-                pace.record(held_s, rows)
+            finally:
+                session.held()
             metrics.TRANSACTIONS.inc()
             return result
 

@@ -32,7 +32,8 @@ INSERT INTO axiomd_ledger (result_id, generation, journal_id, host_id, user_id, 
 INSERT INTO axiomd_posting (journal_id, kind, id, credit, average) VALUES {rows}
 
 -- name: granted_today
-SELECT id, granted_today FROM axiomd_account WHERE kind = 1 AND day = %(day)s AND id IN %(ids)s
+SELECT JSON_ARRAYAGG(JSON_ARRAY(id, granted_today)) FROM axiomd_account FORCE INDEX (PRIMARY)
+WHERE kind = 1 AND day = %(day)s AND id IN %(ids)s
 
 -- name: add_to_accounts
 INSERT INTO axiomd_account (kind, id, opening, granted, day, granted_today) VALUES {rows}

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from axiomd.policies.credit import CreditDecisions, Posting
+from axiomd.policies.credit import CreditDecisions, Posting, Share
 from axiomd.settings import DAY_S
 from axiomd.sql import Connection, load_statements, values
 from axiomd.store.seal import sealed_totals
@@ -142,8 +142,8 @@ async def granted_today(connection: Connection, host_ids: Iterable[int], now: fl
     ids = sorted({host_id for host_id in host_ids if host_id})
     if not ids:
         return {}
-    rows = await connection.fetch(SQL["granted_today"], {"day": int(now // DAY_S), "ids": ids})
-    return {int(host_id): float(credit) for host_id, credit in rows}
+    rows = await connection.fetch_packed(SQL["granted_today"], {"day": int(now // DAY_S), "ids": ids})
+    return {host_id: float(credit) for host_id, credit in rows}
 
 
 async def write_ledger(connection: Connection, journal_id: int, decisions: CreditDecisions) -> None:
@@ -161,10 +161,10 @@ async def write_postings(connection: Connection, journal_id: int, postings: Sequ
     await connection.execute(SQL["insert_postings"].format(rows=values(rows)))
 
 
-async def add_to_accounts(connection: Connection, postings: Sequence[Posting], now: float) -> None:
+async def add_to_accounts(connection: Connection, shares: Sequence[Share], now: float) -> None:
     """Add to what hosts, users or teams got. One without an account had no credit at the baseline: it opens with 0."""
     day = int(now // DAY_S)
-    rows = ((int(p.account), p.id, 0.0, p.credit, day, p.credit) for p in postings)
+    rows = ((int(s.account), s.id, 0.0, s.credit, day, s.credit) for s in shares)
     await connection.execute(SQL["add_to_accounts"].format(rows=values(rows)))
 
 

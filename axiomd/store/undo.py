@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from axiomd.policies.credit import Account, CreditDecisions, Posting
+from axiomd.policies.credit import Account, CreditDecisions, Posting, Share
 from axiomd.policies.undo import KINDS, PaidGrant
 from axiomd.settings import DAY_S
 from axiomd.sql import Connection, Row, load_statements, values
@@ -85,7 +85,9 @@ async def mark_undone(connection: Connection, result_ids: Iterable[int]) -> None
     await connection.execute(SQL["mark_undone"], {"ids": sorted(result_ids)})
 
 
-async def change_accounts(connection: Connection, postings: Sequence[Posting], now: float, *, today: bool) -> None:
+async def change_accounts(
+    connection: Connection, postings: Sequence[Posting | Share], now: float, *, today: bool
+) -> None:
     """Add to what hosts, users and teams got, or take from it; `today`: also of what they got today, for the cap."""
     day = int(now // DAY_S)
     rows = ((int(p.account), p.id, 0.0, p.credit, day, p.credit if today else 0.0) for p in postings)

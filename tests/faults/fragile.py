@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -66,8 +67,8 @@ class Fuse:
 class FragileSession(Session):
     """A session whose statements burn a fuse."""
 
-    def __init__(self, connection: Any, fuse: Fuse) -> None:
-        super().__init__(connection)
+    def __init__(self, connection: Any, calm: asyncio.Lock, fuse: Fuse) -> None:
+        super().__init__(connection, calm)
         self._fuse = fuse
 
     async def fetch(self, statement: str, parameters: Parameters | None = None) -> list[Row]:
@@ -105,4 +106,4 @@ class FragileDatabase(Database):
         async with super().session() as session:
             await session.execute(f"SET timestamp = {self._clock()}")
             self.connections += f",{session._connection.thread_id()}"
-            yield FragileSession(session._connection, self.fuse)
+            yield FragileSession(session._connection, self.calm, self.fuse)
