@@ -10,7 +10,7 @@ from axiomd.boinc.states import ending
 from axiomd.errors import Conflict
 from axiomd.policies.credit import Account, CreditDecisions, FinishedResult, Grant, Posting, Share
 from axiomd.policies.rac import DECAY, updated_average
-from axiomd.sql import Connection, Row, literal, load_statements, values
+from axiomd.sql import Connection, Row, load_statements, values
 
 SQL = load_statements("axiomd.boinc", "credit.sql")
 

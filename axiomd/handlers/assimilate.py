@@ -38,7 +38,7 @@ class AssimilateHandler(Handler):
         ids = sorted(event.workunit_id for event in events)
 
         async def mark(session: Session) -> None:
-            # axiomd's own rows first: what may still come in late keeps an open mark, whether it comes to the end or not.
+            # axiomd's own rows first: what may still come in late keeps an open mark.
             await credit.take_in_late(session, ids)
             await locks.lock(session, ids)
             now = await read_clock(session)

@@ -7,6 +7,7 @@ and hosts in the opposite order and weighs more than axiomd's transactions (erro
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import sys
 import threading
@@ -24,7 +25,7 @@ from tests.faults.proxy import Proxy
 from tests.faults.run import Run, command
 
 LONGER_THAN_AXIOMD_WAITS_S = 3.3
-ENOUGH_S = 30.0  # so long after the last hold, if axiomd has met too few deadlocks by then
+ENOUGH_S = 30.0  # so much longer, if axiomd has met too few deadlocks or lock waits by then
 WEIGHT = 3000  # rows that the crosswise one changes first: InnoDB ends the lighter transaction
 
 
@@ -41,8 +42,11 @@ def contend(rounds: int, seed: int) -> dict[str, Any]:
         def enough() -> bool:
             return proxy.errors[ER.LOCK_DEADLOCK] >= rounds or time.monotonic() > until
 
+        def waited() -> bool:
+            return proxy.errors[ER.LOCK_WAIT_TIMEOUT] > 0 or time.monotonic() > until
+
         adversaries = [
-            threading.Thread(target=_hold, args=(run.project, rounds, seed)),
+            threading.Thread(target=_hold, args=(run.project, rounds, waited, seed)),
             threading.Thread(target=_cross, args=(run.project, enough, seed)),
         ]
         for adversary in adversaries:
@@ -56,11 +60,13 @@ def contend(rounds: int, seed: int) -> dict[str, Any]:
         return run.finish({"rounds": rounds, **met}, found)
 
 
-def _hold(project: Project, rounds: int, seed: int) -> None:
-    """Hold hosts, results or workunits for longer than axiomd waits."""
+def _hold(project: Project, rounds: int, waited: Callable[[], bool], seed: int) -> None:
+    """Hold hosts, results or workunits for longer than axiomd waits: so many times, and until it has met one."""
     rng = random.Random(f"hold {seed}")
     with project.connect() as connection:
-        for number in range(rounds):
+        for number in itertools.count():
+            if number >= rounds and waited():
+                return
             table = ("host", "result", "workunit")[number % 3]
             ids = rng.sample(project.hosts, 4) if table == "host" else _ready(connection, 30)
             with contextlib.suppress(pymysql.err.OperationalError):
