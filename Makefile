@@ -15,6 +15,7 @@ test: .venv/test.stamp lint
 faults: .venv/test.stamp
 	@tools/need-programs mariadbd mariadb mariadb-install-db
 	$(BIN)/python -m tests.faults $(ARGS)
+	AXIOMD_MODEL_EXAMPLES=500 $(BIN)/pytest tests/faults/test_model.py
 
 lint: .venv/test.stamp
 	$(BIN)/ruff format --check .

@@ -45,7 +45,7 @@ def status(config: Config = CONFIG_DEFAULT, as_json: Json = False) -> None:
 def _words(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {number}" for key, number in value.items()) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value) or "none"
 
 
 async def _status(settings: Settings) -> dict[str, Any]:

@@ -155,7 +155,7 @@ async def _read(session: Session, *, lock: bool = False) -> Holder:
 
 
 async def _server(session: Session) -> tuple[str, int]:
-    """Name of the server, which tells the nodes of a cluster apart, and the id of this connection."""
+    """Name of the server and the user, which say whose connections can be seen; and the id of this connection."""
     name, connection_id = (await session.fetch(SQL["server"]))[0]
     return str(name), int(connection_id)
 

@@ -17,7 +17,8 @@ UPDATE axiomd_lease SET renewals = renewals + 1 WHERE id = 1 AND fence = %(fence
 UPDATE axiomd_lease SET token = '' WHERE id = 1 AND fence = %(fence)s
 
 -- name: server
-SELECT CONCAT(@@hostname, ':', @@port, ':', @@server_id), CONNECTION_ID()
+-- With the user, for a user sees and ends no connections but its own.
+SELECT CONCAT(@@hostname, ':', @@port, ':', @@server_id, ' as ', SUBSTRING_INDEX(CURRENT_USER(), '@', 1)), CONNECTION_ID()
 
 -- name: connections
 SELECT id FROM information_schema.processlist WHERE IS_USED_LOCK(CONCAT(%(prefix)s, id)) = id

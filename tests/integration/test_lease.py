@@ -152,6 +152,16 @@ async def test_on_another_node_of_a_cluster_no_connection_means_nothing(two: Two
     assert two.second_database.fence == 8
 
 
+async def test_a_daemon_of_another_database_user_is_followed_by_the_counter_alone(two: Two) -> None:
+    """Its connections can't be seen: that there seem to be none says nothing."""
+    await two.first.take()
+    two.world.execute("UPDATE axiomd_lease SET server = REPLACE(server, ' as root', ' as axiomd')")
+    await two.first_database.close()
+    assert await two.second.take() is not None
+    two.clock.seconds += LEASE_S
+    assert await two.second.take() is None
+
+
 async def test_no_clock_but_its_own_tells_a_standby_how_long_it_waits(two: Two) -> None:
     """The holder took the lease an hour in the future, or the past, by the database's clock: it jumped since."""
     await two.first.take()

@@ -6,7 +6,7 @@ CREATE TABLE IF NOT EXISTS axiomd_lease (
   holder VARCHAR(191) NOT NULL COMMENT 'host and process, for people',
   token VARCHAR(32) NOT NULL COMMENT 'names the locks by which the connections of the holder are known; empty: given back',
   connection_id BIGINT NOT NULL COMMENT 'of the connection that took the lease',
-  server VARCHAR(191) NOT NULL COMMENT 'the database server that the holder is connected to',
+  server VARCHAR(191) NOT NULL COMMENT 'the database server that the holder is connected to, and as whom',
   renewals BIGINT NOT NULL COMMENT 'grows while the holder lives',
   since DOUBLE NOT NULL
 ) ENGINE=InnoDB COMMENT='who may change anything';
