@@ -53,6 +53,19 @@ async def suspects(
     return [int(row[0]) for row in rows]
 
 
+async def unjudged(
+    connection: Connection, app_id: int, *, touched_before: float, stalled_after: float, limit: int
+) -> list[int]:
+    """Ids of finished workunits with a late success that axiomd waits for, and that nobody is going to judge."""
+    parameters = {
+        "app_id": app_id,
+        "touched_before": touched_before,
+        "stalled_after": stalled_after,
+        "limit": limit,
+    }
+    return [int(row[0]) for row in await connection.fetch(SQL["unjudged"], parameters)]
+
+
 async def open_workunits(connection: Connection, ids: Sequence[int], rules: TargetRules) -> list[OpenWorkunit]:
     """Read workunits with what their results and assignments say."""
     if not ids:

@@ -24,6 +24,15 @@ WHERE w.appid = %(app_id)s AND w.assimilate_state = 0 AND w.id > %(after)s
             OR h.userid <> 0 AND h.rpc_time >= %(contact_since)s AND h.id NOT IN %(excluded)s)))
 ORDER BY w.id LIMIT %(limit)s
 
+-- name: unjudged
+-- Finished ones with a late success that axiomd waits for, and nobody is going to judge.
+SELECT DISTINCT w.id FROM axiomd_result a FORCE INDEX (open_marks) STRAIGHT_JOIN result r ON r.id = a.result_id
+STRAIGHT_JOIN workunit w ON w.id = r.workunitid
+WHERE a.credit_mark = 0 AND r.server_state = 5 AND r.outcome = 1 AND r.validate_state = 0 AND w.appid = %(app_id)s
+  AND w.error_mask = 0 AND w.need_validate = 0 AND w.canonical_resultid <> 0 AND w.transitioner_flags <> 1
+  AND w.transition_time > %(stalled_after)s AND w.mod_time < FROM_UNIXTIME(%(touched_before)s)
+LIMIT %(limit)s
+
 -- name: workunits
 SELECT w.id, w.transitioner_flags, GREATEST(w.create_time, COALESCE(UNIX_TIMESTAMP(w.mod_time), 0)), w.transition_time,
   w.error_mask, w.need_validate, w.canonical_resultid, w.target_nresults, w.max_total_results, w.rsc_memory_bound,

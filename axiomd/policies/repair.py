@@ -82,8 +82,19 @@ def stuck_case(workunit: OpenWorkunit, settings: RepairSettings, now: float) -> 
 
 
 def _stuck_case(workunit: OpenWorkunit, settings: RepairSettings, now: float) -> StuckCase | None:
-    settled = workunit.error_mask or workunit.need_validate or workunit.has_canonical
-    if settled or now - workunit.touched_at < settings.min_age_s:
+    if workunit.error_mask or workunit.need_validate or now - workunit.touched_at < settings.min_age_s:
+        return None
+    waits_long = workunit.transition_at - now > settings.stalled_after_s
+    if (
+        workunit.unjudged
+        and workunit.viable_successes >= workunit.min_quorum
+        and workunit.flags != NO_TRANSITION
+        and waits_long
+    ):
+        # The transitioner was to call the validator, and another program overwrote the time of its look. This happens
+        # to late reports of finished workunits too.
+        return StuckCase.STALLED
+    if workunit.has_canonical:
         return None
     if workunit.flags == NO_TRANSITION:
         broadcast = any(assignment.broadcast for assignment in workunit.assignments)
@@ -91,10 +102,6 @@ def _stuck_case(workunit: OpenWorkunit, settings: RepairSettings, now: float) ->
     if workunit.transition_at <= now:
         # Pending: if it stays so, the transitioner is behind or down, and no flag is to blame.
         return None
-    waits_long = workunit.transition_at - now > settings.stalled_after_s
-    if workunit.unjudged and workunit.viable_successes >= workunit.min_quorum and waits_long:
-        # The transitioner was to call the validator, and another program overwrote the time of its look.
-        return StuckCase.STALLED
     if workunit.flags == NO_NEW_RESULTS:
         return _stuck_targeted(workunit)
     under_way = workunit.unsent + workunit.in_progress + workunit.viable_successes

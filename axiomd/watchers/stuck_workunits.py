@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from axiomd.boinc import workunits
 from axiomd.boinc.project import Project
 from axiomd.boinc.workunits import TargetRules
-from axiomd.events import Event, WuFlagsStuck
+from axiomd.events import Event, StuckCase, WuFlagsStuck
 from axiomd.policies.repair import stuck_case
 from axiomd.settings import Settings
 from axiomd.store.database import Database
@@ -52,3 +52,12 @@ class StuckWorkunits:
                 if len(ids) < PAGE:
                     break
                 after = ids[-1]
+            async with self._database.session() as session:
+                late = await workunits.unjudged(
+                    session,
+                    app_id,
+                    touched_before=now - repair.min_age_s,
+                    stalled_after=now + repair.stalled_after_s,
+                    limit=PAGE,
+                )
+            yield [WuFlagsStuck(workunit_id, StuckCase.STALLED) for workunit_id in late]

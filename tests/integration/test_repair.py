@@ -191,6 +191,28 @@ async def test_a_success_that_nobody_will_judge_is_woken(world: World) -> None:
     assert abs(world.row("workunit", workunit)["transition_time"] - world.now) < 60
 
 
+async def test_a_late_success_of_a_finished_workunit_that_nobody_will_judge_is_woken_and_paid(world: World) -> None:
+    """Its report was brought back at the moment in which the validator finished the workunit."""
+    first, host = world.host(), world.host()
+    paid = world.valid_result(first)
+    workunit = world.row("result", paid)["workunitid"]
+    late = world.result(workunit, host, server_state=4)
+    await once(world)
+    await once(world)
+    assert world.row("workunit", workunit)["assimilate_state"] == 2
+    columns = "server_state = 5, outcome = 1, validate_state = 0, received_time = %s"
+    world.execute(f"UPDATE result SET {columns} WHERE id = %s", world.now, late)
+    world.execute("UPDATE workunit SET transition_time = %s, need_validate = 0 WHERE id = %s", INT_MAX, workunit)
+    world.age("workunit", workunit)
+    await once(world)
+    assert repairs(world) == ["repair:stalled"]
+    transitioner.one_pass(world.connection, world.now + 120, Config())
+    validator.one_pass(world.connection, world.now + 120)
+    assert world.row("result", late)["validate_state"] == 1
+    await once(world)
+    assert world.row("result", late)["granted_credit"] == 2
+
+
 async def test_a_stalled_job_is_woken(world: World) -> None:
     host = world.host()
     workunit = world.workunit(transition_time=world.now + 10 * DAY)

@@ -124,6 +124,11 @@ def test_healthy_ones_are_left_alone(healthy: OpenWorkunit) -> None:
         pytest.param(
             workunit(viable_successes=1, unjudged=1, **TRIED), StuckCase.STALLED, id="the same of a targeted job"
         ),
+        pytest.param(
+            plain(viable_successes=2, unjudged=1, total=2, has_canonical=True),
+            StuckCase.STALLED,
+            id="a late success that nobody will judge",
+        ),
     ],
 )
 def test_stuck_ones_are_told_apart(stuck: OpenWorkunit, case: StuckCase) -> None:
