@@ -77,7 +77,9 @@ def literal(value: object) -> str:
 
 def values(rows: Iterable[Sequence[object]]) -> str:
     """Spell rows for a multi-row INSERT: `(1,'a'),(2,'b')`. Percent signs are doubled, for `render` halves them."""
-    return ",".join(map(literal, map(tuple, rows))).replace("%", "%%")
+    # Whole numbers, which most columns are, are spelled right here: a call for each would take half the time.
+    spelled = [",".join([str(v) if type(v) is int else literal(v) for v in row]) for row in rows]
+    return f"({'),('.join(spelled)})".replace("%", "%%") if spelled else ""
 
 
 def render(statement: str, parameters: Parameters) -> str:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from operator import attrgetter
 from typing import NamedTuple
 
 from axiomd.settings import DAY_S, CreditSettings
@@ -160,14 +161,21 @@ class CreditState:
 
 def shares(grants: Iterable[Grant]) -> list[Share]:
     """Sum up what each host, user and team gets; nobody's (0) are left out. By account, ascending."""
-    credit: dict[tuple[Account, int], float] = {}
-    started: dict[tuple[Account, int], float] = {}
-    for result, amount in grants:
-        for key in ((Account.HOST, result.host_id), (Account.USER, result.user_id), (Account.TEAM, result.team_id)):
-            if key[1]:
-                credit[key] = credit.get(key, 0.0) + amount
-                started[key] = min(started.get(key, result.sent_at), result.sent_at)
-    return [Share(*key, credit[key], started[key]) for key in sorted(credit)]
+    granted = list(grants)
+    found = []
+    for account, id_of in (
+        (Account.HOST, attrgetter("host_id")),
+        (Account.USER, attrgetter("user_id")),
+        (Account.TEAM, attrgetter("team_id")),
+    ):
+        credit: dict[int, float] = {}
+        started: dict[int, float] = {}
+        for result, amount in granted:
+            id_ = id_of(result)
+            credit[id_] = credit.get(id_, 0.0) + amount
+            started[id_] = min(started.get(id_, result.sent_at), result.sent_at)
+        found += [Share(account, id_, credit[id_], started[id_]) for id_ in sorted(credit) if id_]
+    return found
 
 
 CREDIT_STEP = 1 / 1024

@@ -90,6 +90,8 @@ async def poll_once(watcher: Watcher, database: Database, bus: Bus) -> int:
     seen = 0
     async for events in watcher.poll(await database.now()):
         seen += len(events)
+        async with database.calm:
+            pass  # a long page is not queued while rows of BOINC are held
         await bus.publish(events)
     metrics.POLL_SECONDS.labels(watcher.name).observe(time.monotonic() - started)
     metrics.POLL_AT.labels(watcher.name).set_to_current_time()
