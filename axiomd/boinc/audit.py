@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from axiomd.boinc.credit import TABLES
 from axiomd.policies.credit import Account
 from axiomd.sql import Connection, load_statements
 
@@ -29,7 +30,6 @@ PAID = 1
 Progress = Callable[[str, int], None]
 """Is told what is being looked at, and how many rows of it so far."""
 
-_TABLES = {Account.HOST: "host", Account.USER: "user", Account.TEAM: "team"}
 _LAST = 2**63 - 1
 
 
@@ -115,7 +115,7 @@ async def audit(connection: Connection, *, strict: bool, since: float = 0.0, pro
 async def write_openings(connection: Connection) -> int:
     """Note total_credit of each host, user and team that has no account yet: what it had before axiomd; how many."""
     written = 0
-    for kind, table in _TABLES.items():
+    for kind, table in TABLES.items():
         written += await connection.execute(SQL["write_openings"].format(table=table), {"kind": int(kind)})
     return written
 
@@ -220,7 +220,7 @@ class _Auditor:
         for id_, kind, account, posted, granted in await self._connection.fetch(SQL["postings_differ"], page):
             self._problem(
                 "postings that differ from the ledger",
-                f"journal entry {id_}: its ledger rows granted {granted:g} to {_TABLES[Account(kind)]} {account}, "
+                f"journal entry {id_}: its ledger rows granted {granted:g} to {TABLES[Account(kind)]} {account}, "
                 f"its posting says {posted:g}",
             )
 
@@ -269,10 +269,10 @@ class _Auditor:
                 continue
             async for page in self._pages("account_page", kind=int(kind)):
                 await self._accounts_of(kind, "id > %(after)s AND id <= %(upto)s", page)
-                self._progress(f"accounts of {_TABLES[kind]}s", page["after"])
+                self._progress(f"accounts of {TABLES[kind]}s", page["after"])
 
     async def _accounts_of(self, kind: Account, which: str, page: Mapping[str, int]) -> None:
-        parameters = {"kind": int(kind), "table": _TABLES[kind], **page}
+        parameters = {"kind": int(kind), "table": TABLES[kind], **page}
         accounts = await self._credit_by_id("accounts", which, parameters)
         postings = await self._credit_by_id("postings_of_accounts", which, parameters)
         sealed = await self._credit_by_id("sealed_of_accounts", which, parameters)
@@ -281,7 +281,7 @@ class _Auditor:
             if accounts.get(id_, 0.0) != posted:
                 self._problem(
                     "accounts that differ from the postings",
-                    f"{_TABLES[kind]} {id_}: the ledger granted {posted:g} by its postings, "
+                    f"{TABLES[kind]} {id_}: the ledger granted {posted:g} by its postings, "
                     f"its account says {accounts.get(id_, 0.0):g}",
                 )
 
@@ -290,7 +290,7 @@ class _Auditor:
 
     async def _totals(self) -> None:
         groups = await self._merged_hosts()
-        for kind, table in _TABLES.items():
+        for kind, table in TABLES.items():
             async for page in self._pages("total_page", table=table):
                 where = {"kind": int(kind), **page}
                 differing = await self._connection.fetch(SQL["totals_differ"].format(table=table), where)

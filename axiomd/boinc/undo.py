@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from axiomd.boinc.credit import TABLES
 from axiomd.boinc.locks import wake
 from axiomd.errors import Conflict
 from axiomd.policies.credit import Account, Posting
@@ -30,7 +31,6 @@ SQL = load_statements("axiomd.boinc", "undo.sql")
 MOST_ASSIGNMENTS = 50
 """Assignments of a workunit that a journal entry keeps; with more of them a repair can't be undone."""
 
-_TABLE = {Account.HOST: "host", Account.USER: "user", Account.TEAM: "team"}
 _ID_OF = {Account.HOST: "host_id", Account.USER: "user_id", Account.TEAM: "team_id"}
 _LONGEST_CHAIN = 10
 
@@ -133,7 +133,7 @@ async def _take_from(
 ) -> None:
     if not credit:
         return
-    table = _TABLE[account]
+    table = TABLES[account]
     ids = sorted(set(holder.values()))
     locked = {row[0]: row[1:] for row in await connection.fetch_packed(SQL[f"lock_{table}s"], {"ids": ids})}
     if any(successor for _, _, successor in locked.values()):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -84,24 +85,29 @@ async def test_never_paid(
     assert world.value("SELECT COUNT(*) FROM axiomd_ledger") == 0
 
 
+@contextmanager
+def just_before(statement: str, meddle: Callable[[set[int]], object]) -> Iterator[None]:
+    """Let another program meddle each time right before these rows are locked; it is told which they are."""
+    lock = credit._lock
+
+    async def lock_late(connection: Connection, wanted: str, ids: Iterable[int]) -> dict[int, Row]:
+        rows = set(ids)
+        if wanted == statement:
+            meddle(rows)
+        return await lock(connection, wanted, rows)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(credit, "_lock", lock_late)
+        yield
+
+
 async def test_a_host_that_changes_hands_while_being_paid_is_paid_to_its_new_owner(world: World) -> None:
     """Between the reading of the owners and their locking another program moves the host: the batch is decided anew."""
     old, new = world.user(), world.user()
     host = world.host(old)
     result = world.valid_result(host)
     axiomd = await world.axiomd()
-    moved = False
-    lock = credit._lock
-
-    async def lock_late(connection: Connection, statement: str, ids: Iterable[int]) -> dict[int, Row]:
-        nonlocal moved
-        if statement == "lock_hosts" and not moved:
-            moved = True
-            world.execute("UPDATE host SET userid = %s WHERE id = %s", new, host)
-        return await lock(connection, statement, ids)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(credit, "_lock", lock_late)
+    with just_before("lock_hosts", lambda _: world.execute("UPDATE host SET userid = %s WHERE id = %s", new, host)):
         await axiomd.once()
     assert granted(world, result) == 2
     assert (world.row("user", old)["total_credit"], world.row("user", new)["total_credit"]) == (0, 2)
@@ -113,16 +119,12 @@ async def test_a_host_that_changes_hands_all_the_time_keeps_no_other_waiting(wor
     late = world.valid_result(restless)
     others = [world.valid_result(host) for host in calm]
     axiomd = await world.axiomd()
-    lock = credit._lock
 
-    async def lock_late(connection: Connection, statement: str, ids: Iterable[int]) -> dict[int, Row]:
-        wanted = set(ids)
-        if statement == "lock_hosts" and restless in wanted:
+    def move(hosts: set[int]) -> None:
+        if restless in hosts:
             world.execute("UPDATE host SET userid = %s WHERE id = %s", world.user(), restless)
-        return await lock(connection, statement, wanted)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(credit, "_lock", lock_late)
+    with just_before("lock_hosts", move):
         await axiomd.once()
     assert [granted(world, result) for result in others] == [2] * 6
     assert granted(world, late) == 0
@@ -134,18 +136,7 @@ async def test_a_user_who_joins_a_team_while_being_paid_is_paid_with_it(world: W
     team, user = world.team(), world.user()
     world.valid_result(world.host(user))
     axiomd = await world.axiomd()
-    joined = False
-    lock = credit._lock
-
-    async def lock_late(connection: Connection, statement: str, ids: Iterable[int]) -> dict[int, Row]:
-        nonlocal joined
-        if statement == "lock_users" and not joined:
-            joined = True
-            world.execute("UPDATE user SET teamid = %s WHERE id = %s", team, user)
-        return await lock(connection, statement, ids)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(credit, "_lock", lock_late)
+    with just_before("lock_users", lambda _: world.execute("UPDATE user SET teamid = %s WHERE id = %s", team, user)):
         await axiomd.once()
     assert (world.row("user", user)["total_credit"], world.row("team", team)["total_credit"]) == (2, 2)
     assert world.rows("SELECT team_id FROM axiomd_ledger") == [{"team_id": team}]
