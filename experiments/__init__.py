@@ -1,21 +1,27 @@
 """Experiments of volunteers' machines: each file asks one question, runs from one seed on one core, and gives numbers.
 
-An experiment is a module with a docstring that says what it asks and how, a `METADATA`, and a `run`. It is imported
-by `load` alone, so that listing experiments loads no numerics.
+An experiment is a module with a docstring that says what it asks and how, a `METADATA`, and a `run`. Every module of
+this folder is one, but for the programs named below. It is imported by `load` alone, so that listing experiments loads
+no numerics.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 if TYPE_CHECKING:
-    from experiments.kit.deadline import Deadline
     from experiments.kit.encoder import Measured
     from experiments.kit.metadata import Metadata
+    from experiments.kit.stages import Deadline
 
-NAMES: Final = ("memorization_dynamics", "micro_scaling_laws", "representation_alignment")
-"""Every experiment there is; a new file is added here."""
+_PROGRAMS: Final = ("catalogue", "worker")
+
+NAMES: Final = tuple(
+    sorted(found.name for found in iter_modules(__path__) if not found.ispkg and found.name not in _PROGRAMS)
+)
+"""Every experiment there is."""
 
 
 class Experiment(Protocol):

@@ -22,17 +22,17 @@ grid of widths and shares, and the epochs after the 60th.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from functools import partial
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from experiments.kit.claims import Claim
 from experiments.kit.data import GaussianMixture
-from experiments.kit.deadline import Deadline, Stages, follow
 from experiments.kit.encoder import Measured
 from experiments.kit.measures import fit_power_law
-from experiments.kit.metadata import Metadata, ResultKey
+from experiments.kit.metadata import Metadata, Plot, ResultKey
 from experiments.kit.networks import (
     Floats,
     Labels,
@@ -43,6 +43,9 @@ from experiments.kit.networks import (
     sgd_step,
 )
 from experiments.kit.seeds import generator
+from experiments.kit.stages import Deadline, Stage, follow
+
+Points: TypeAlias = tuple[Floats, Labels]
 
 NAME: Final = "micro_scaling_laws"
 CLASSES: Final = 5
@@ -55,6 +58,7 @@ MIXTURES: Final = {  # clouds a class, and the distance of two clouds in standar
 TRAIN: Final = 5000
 TEST: Final = 5000
 SHARES: Final = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)  # of the data, and of the steps
+SIZES: Final = np.array([round(TRAIN * share) for share in SHARES])
 WIDTHS: Final = (8, 16, 32, 64, 128, 256)
 DATA_WIDTH: Final = 64
 STEPS: Final = 3000  # 60 epochs of all the data
@@ -76,6 +80,8 @@ def _result_keys() -> Iterator[ResultKey]:
         yield ResultKey(f"{mixture}_bayes_loss", (), "test loss of the best possible classifier, nats")
         yield ResultKey(f"{mixture}_data_losses", (7, 7), "test loss by share of the data and of the steps")
         yield ResultKey(f"{mixture}_width_losses", (6, 7), "test loss by width and share of the steps")
+        yield ResultKey(f"{mixture}_data_excess", (7,), "loss above Bayes by share of the data, at fixed epochs, nats")
+        yield ResultKey(f"{mixture}_width_excess", (6,), "loss above Bayes by width, at the last step, nats")
         for fit, meaning in FITS.items():
             yield ResultKey(f"{mixture}_{fit}_exponent", (), f"exponent of the excess loss {meaning}")
             yield ResultKey(f"{mixture}_{fit}_r2", (), f"R2 of the power law {meaning}")
@@ -91,6 +97,7 @@ def _claims() -> Iterator[Claim]:
             control=f"{mixture}_parameters_exponent",
             direction="greater",
             threshold=0.05,
+            logged="data .67 to .80, parameters .10 to .23",
         )
         yield Claim(
             name=f"data_law_is_not_training_time_{mixture}",
@@ -100,6 +107,7 @@ def _claims() -> Iterator[Claim]:
             control=f"{mixture}_steps_best_exponent",
             direction="greater",
             threshold=0.05,
+            baseline=0,
         )
     yield Claim(
         name="parameter_law_needs_a_task_that_needs_capacity",
@@ -121,44 +129,74 @@ METADATA = Metadata(
     memory_bytes=256 * 2**20,
     result_keys=tuple(_result_keys()),
     claims=tuple(_claims()),
+    plots=(
+        Plot(
+            title="Data, at fixed epochs",
+            x_label="share of the data",
+            x=SHARES,
+            y_label="test loss above Bayes, nats",
+            keys=tuple(f"{mixture}_data_excess" for mixture in MIXTURES),
+            log_x=True,
+            log_y=True,
+        ),
+        Plot(
+            title="Parameters, at the last step",
+            x_label="width",
+            x=WIDTHS,
+            y_label="test loss above Bayes, nats",
+            keys=tuple(f"{mixture}_width_excess" for mixture in MIXTURES),
+            log_x=True,
+            log_y=True,
+        ),
+    ),
 )
-STAGES: Final = len(MIXTURES) * (1 + len(WIDTHS))
 
 
 def run(seed: int, budget: Deadline | float, scale: float = 1.0) -> Measured:
     """Measure both laws in each mixture, a stage for the data and one for each width; `scale` shortens the training."""
-    return follow(stages(seed, scale), STAGES, budget)
+    return follow(stages(seed, scale), summary, budget)
 
 
-def stages(seed: int, scale: float) -> Stages:
-    """Yield the losses as they are measured, and the fits of a mixture with its last losses."""
+def stages(seed: int, scale: float) -> list[Stage]:
+    """Give, for each mixture, a stage for the data and one for each width."""
     steps = max(len(SHARES), round(STEPS * scale))
-    sizes = np.round(TRAIN * np.array(SHARES))
+    stages: list[Stage] = []
     for name, (clouds, separation) in MIXTURES.items():
         rng = generator(seed, NAME, f"data/{name}")
         mixture = GaussianMixture.draw(rng, CLASSES, DIMENSIONS, separation, clouds)
         train, test = mixture.sample(rng, TRAIN), mixture.sample(rng, TEST)
         bayes = float(cross_entropy(mixture.bayes_logits(test[0]), test[1]))
+        stages.append(partial(_by_data, seed, name, train, test, steps, bayes))
+        stages += [partial(_by_width, seed, name, train, test, steps, width) for width in WIDTHS]
+    return stages
 
-        rng = generator(seed, NAME, f"{name}/data")
-        data = losses(rng, train, test, DATA_WIDTH, sizes.astype(np.int64), steps)
-        yield {f"{name}_bayes_loss": bayes, f"{name}_data_losses": data}
 
-        by_width = []
-        for width in WIDTHS:
-            rng = generator(seed, NAME, f"{name}/width/{width}")
-            by_width.append(losses(rng, train, test, width, np.array([TRAIN]), steps)[0])
-            measured: Measured = {f"{name}_width_losses": by_width}
-            if width == WIDTHS[-1]:
-                measured |= fits(name, sizes, data - bayes, np.array(by_width) - bayes)
-            yield measured
-    return {}
+def _by_data(seed: int, mixture: str, train: Points, test: Points, steps: int, bayes: float) -> Measured:
+    rng = generator(seed, NAME, f"{mixture}/data")
+    table = losses(rng, train, test, DATA_WIDTH, SIZES, steps)
+    return {f"{mixture}_bayes_loss": bayes, f"{mixture}_data_losses": table}
+
+
+def _by_width(seed: int, mixture: str, train: Points, test: Points, steps: int, width: int) -> Measured:
+    rng = generator(seed, NAME, f"{mixture}/width/{width}")
+    return {f"{mixture}_width_losses": losses(rng, train, test, width, SIZES[-1:], steps)}
+
+
+def summary(measured: Measured) -> Measured:
+    """Give the fits of every mixture."""
+    laws: Measured = {}
+    for name in MIXTURES:
+        bayes = measured[f"{name}_bayes_loss"]
+        data, by_width = (np.array(measured[f"{name}_{table}_losses"]) - bayes for table in ("data", "width"))
+        laws |= {f"{name}_data_excess": data.diagonal(), f"{name}_width_excess": by_width[:, -1]}
+        laws |= fits(name, data, by_width)
+    return laws
 
 
 def losses(
     rng: np.random.Generator,
-    train: tuple[Floats, Labels],
-    test: tuple[Floats, Labels],
+    train: Points,
+    test: Points,
     width: int,
     sizes: NDArray[np.int64],
     steps: int,
@@ -181,15 +219,13 @@ def losses(
     return table
 
 
-def fits(
-    mixture: str, sizes: NDArray[np.float64], data: NDArray[np.float64], by_width: NDArray[np.float64]
-) -> Measured:
+def fits(mixture: str, data: NDArray[np.float64], by_width: NDArray[np.float64]) -> Measured:
     """Fit a power law to every cut through the tables of excess losses, (sizes, steps) and (widths, steps)."""
     parameters = np.array([parameter_count((DIMENSIONS, width, width, CLASSES)) for width in WIDTHS], dtype=float)
     cuts = {
-        "data_epochs": (sizes, data.diagonal()),
-        "data_steps": (sizes, data[:, -1]),
-        "data_best": (sizes, data.min(axis=1)),
+        "data_epochs": (SIZES, data.diagonal()),
+        "data_steps": (SIZES, data[:, -1]),
+        "data_best": (SIZES, data.min(axis=1)),
         "steps_best": (np.array(SHARES), np.minimum.accumulate(data[-1])),
         "parameters": (parameters, by_width[:, -1]),
         "parameters_best": (parameters, by_width.min(axis=1)),

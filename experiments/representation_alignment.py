@@ -16,6 +16,7 @@ for the lazy regime; no untrained network was measured.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import combinations
 from typing import Final
 
@@ -23,12 +24,12 @@ import numpy as np
 
 from experiments.kit.claims import Claim
 from experiments.kit.data import GaussianMixture
-from experiments.kit.deadline import Deadline, Stages, follow
 from experiments.kit.encoder import Measured
 from experiments.kit.measures import linear_cka
-from experiments.kit.metadata import Metadata, ResultKey
+from experiments.kit.metadata import Metadata, Plot, ResultKey
 from experiments.kit.networks import Floats, Layer, accuracy, forward, new_networks, sgd_step
 from experiments.kit.seeds import generator
+from experiments.kit.stages import Deadline, Stage, follow
 
 NAME: Final = "representation_alignment"
 CLASSES: Final = 5
@@ -72,6 +73,7 @@ METADATA = Metadata(
             control="cka_narrowest",
             direction="greater",
             threshold=0.02,
+            logged=".79 at width 32, .965 at 256",
         ),
         Claim(
             name="training_makes_wide_networks_alike",
@@ -88,34 +90,43 @@ METADATA = Metadata(
             control="rise_untrained",
             direction="greater",
             threshold=0.02,
+            baseline=0,
+            logged="a rise of .175",
+        ),
+    ),
+    plots=(
+        Plot(
+            title="Alignment of networks from different seeds",
+            x_label="width",
+            x=WIDTHS,
+            y_label="linear CKA",
+            keys=("cka_last_untrained", "cka_last_trained"),
+            log_x=True,
         ),
     ),
 )
-STAGES: Final = len(WIDTHS)
 
 
 def run(seed: int, budget: Deadline | float, scale: float = 1.0) -> Measured:
     """Measure the alignment before and after training, a stage for each width; `scale` shortens the training."""
-    return follow(stages(seed, scale), STAGES, budget)
+    return follow(stages(seed, scale), summary, budget)
 
 
-def stages(seed: int, scale: float) -> Stages:
-    """Yield the measures up to and with each width."""
+def stages(seed: int, scale: float) -> list[Stage]:
+    """Give a stage for each width; all of them see the same points."""
     rng = generator(seed, NAME, "data")
     mixture = GaussianMixture.draw(rng, CLASSES, DIMENSIONS, SEPARATION, CLOUDS)
     X, y = mixture.sample(rng, TRAIN)
     X_fresh, y_fresh = mixture.sample(rng, FRESH)
     steps = max(1, round(STEPS * scale))
-    measured: dict[str, list[float]] = {key.name: [] for key in METADATA.result_keys if key.shape == (len(WIDTHS),)}
+    bayes_accuracy = accuracy(mixture.bayes_logits(X_fresh), y_fresh)
 
-    for width in WIDTHS:
+    def measure(width: int) -> Measured:
         networks = new_networks(
             generator(seed, NAME, f"weights/{width}"), NETWORKS, (DIMENSIONS, width, width, CLASSES)
         )
         initial = networks[1][0].copy()
-        first, last = alignment(networks, X_fresh)
-        measured["cka_first_untrained"].append(first)
-        measured["cka_last_untrained"].append(last)
+        first_untrained, last_untrained = alignment(networks, X_fresh)
 
         rng = generator(seed, NAME, f"batches/{width}")
         for _ in range(steps):
@@ -123,14 +134,22 @@ def stages(seed: int, scale: float) -> Stages:
             sgd_step(networks, X[batch], y[batch], LEARNING_RATE)
 
         first, last = alignment(networks, X_fresh)
-        measured["cka_first_trained"].append(first)
-        measured["cka_last_trained"].append(last)
         logits = forward(networks, X_fresh[np.newaxis])[-1]
-        measured["test_accuracy"].append(float(accuracy(logits, y_fresh).mean()))
-        movement = np.linalg.norm(networks[1][0] - initial) / np.linalg.norm(initial)
-        measured["weight_movement"].append(float(movement))
-        yield {**measured, "bayes_accuracy": float(accuracy(mixture.bayes_logits(X_fresh), y_fresh))}
+        return {
+            "bayes_accuracy": bayes_accuracy,
+            "cka_first_untrained": [first_untrained],
+            "cka_last_untrained": [last_untrained],
+            "cka_first_trained": [first],
+            "cka_last_trained": [last],
+            "test_accuracy": [accuracy(logits, y_fresh).mean()],
+            "weight_movement": [np.linalg.norm(networks[1][0] - initial) / np.linalg.norm(initial)],
+        }
 
+    return [partial(measure, width) for width in WIDTHS]
+
+
+def summary(measured: Measured) -> Measured:
+    """Give what the claims compare: the widest networks, the narrowest, and the rise between them."""
     trained, untrained = measured["cka_last_trained"], measured["cka_last_untrained"]
     return {
         "cka_narrowest": trained[0],

@@ -1,157 +1,167 @@
 """Runs one experiment in the folder it is started in: `python -m experiments.worker`.
 
 In a BOINC slot it takes its order from wu.json, and what that doesn't say from the workunit's name in init_data.xml. It
-writes result.json and fraction_done, then boinc_finish_called, the sign by which BOINC's client knows that an app
-that doesn't link its library has ended well. Options are for a person, and come before both files.
+writes fraction_done and a checkpoint after every stage, result.json at the end, and then boinc_finish_called, the sign
+by which BOINC's client knows that an app that doesn't link its library has ended well. Options are for a person, and
+come before both files.
 """
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import contextlib
 import json
 import logging
-import math
 import os
 import re
-import secrets
+import signal
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 from experiments import NAMES, Experiment, load
-from experiments.kit.deadline import Deadline
-from experiments.kit.encoder import Measured, encode, finite_only
+from experiments.kit.encoder import encode, finite_only
+from experiments.kit.files import load_checkpoint, save_checkpoint, write
 from experiments.kit.naming import MAX_SEED, WorkunitName, parse_workunit_name
+from experiments.kit.order import Order, OrderError, read_order
+from experiments.kit.stages import Checkpoint, Deadline
 
 INPUT_FILE: Final = "wu.json"
 INIT_FILE: Final = "init_data.xml"
 RESULT_FILE: Final = "result.json"
 PROGRESS_FILE: Final = "fraction_done"
+CHECKPOINT_FILE: Final = "checkpoint.npz"
 FINISH_FILE: Final = "boinc_finish_called"
-MAX_BUDGET_S: Final = 86_400.0
 
 logger = logging.getLogger(__name__)
 
 
-class OrderError(Exception):
-    """What the worker was told to do can't be done; the message says what is wrong with it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What to run. seed_source: "input", "name" or "random"; budget_s: None for the experiment's own."""
-
-    experiment: str
-    seed: int
-    seed_source: str
-    scale: float
-    budget_s: float | None
+class OutOfTimeError(Exception):
+    """The budget ended within a stage; what the stage would have measured is lost."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the options and this folder's files say. Gives the exit status: 0 good, 1 no result, 2 bad order."""
     folder = Path()
     try:
-        order = read_order(_options(arguments), _read_input(folder), _read_name(folder))
+        order = read_order(_options(arguments), _read_input(folder), _read_name(folder), NAMES)
     except OrderError as error:
         print(f"experiments.worker: {error}", file=sys.stderr)
+        refused = {"completed": 0.0, "partial": 1, "ended": "refused", "error": error.word, "measured": {}}
+        _leave(folder, refused)
         return 2
     for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
-        os.environ[variable] = (
-            "1"  # before numpy is loaded: a task has one core, and threads would take its neighbours'
-        )
+        # Before numpy is loaded: a task has one core, and threads would take its neighbours'.
+        os.environ[variable] = "1"
     try:
-        write(folder / RESULT_FILE, encode(perform(order, load(order.experiment), folder)))
+        if not _leave(folder, perform(order, load, folder)):
+            return 1
+        (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
         write(folder / FINISH_FILE, "")
-    except OSError as error:
-        print(
-            f"experiments.worker: can't write the result in {folder.resolve()}: {error.strerror or error}; "
-            "free the disk or choose a folder that can be written, and run it again",
-            file=sys.stderr,
-        )
-        return 1
+    except KeyboardInterrupt:
+        print("experiments.worker: interrupted; started again, it goes on from its checkpoint", file=sys.stderr)
+        return 130
     return 0
 
 
-def read_order(options: Mapping[str, Any], given: Mapping[str, Any], workunit: WorkunitName | None) -> Order:
-    """Decide what to run from the options, the input file and the workunit's name, in this order.
+def perform(order: Order, find: Callable[[str], Experiment], folder: Path) -> dict[str, Any]:
+    """Run the experiment that `find` gives for its name, and give the content of its result file.
 
-    Without a seed in any of them the system's randomness gives one. Raises OrderError for an unknown experiment, a seed
-    that isn't an integer from 0 to MAX_SEED, a scale outside (0, 1], or a budget outside (0, MAX_BUDGET_S] seconds.
-    """
-    wanted = {**given, **options}
-    experiment = wanted.get("experiment", workunit.experiment if workunit else None)
-    if experiment is None:
-        raise OrderError(f"no experiment is named; choose one by --experiment: {', '.join(NAMES)}")
-    if experiment not in NAMES:
-        raise OrderError(f"unknown experiment {str(experiment)[:40]!r}; there are {', '.join(NAMES)}")
-    if "seed" in wanted:
-        seed, seed_source = _seed(wanted["seed"]), "input"
-    elif workunit:
-        seed, seed_source = workunit.seed, "name"
-    else:
-        seed, seed_source = secrets.randbelow(MAX_SEED + 1), "random"
-    scale = _positive("scale", wanted.get("scale", 1.0), 1.0)
-    budget_s = _positive("budget", wanted["budget_s"], MAX_BUDGET_S) if "budget_s" in wanted else None
-    return Order(experiment, seed, seed_source, scale, budget_s)
-
-
-def perform(order: Order, experiment: Experiment, folder: Path) -> dict[str, Any]:
-    """Run the experiment and give the content of its result file.
-
-    If the experiment fails, what it had measured until then is given, with partial = 1 and the class of the error.
+    If the experiment fails or its time is up, the result has what the stages until then measured, with partial = 1.
     """
     begin = time.monotonic()
-    metadata = experiment.METADATA
-    completed, measured = 0.0, Measured()
-    error = None
-
-    def on_stage(share: float, so_far: Measured) -> None:
-        nonlocal completed, measured
-        completed, measured = share, so_far
-        with contextlib.suppress(OSError):  # progress is a courtesy: a run doesn't end for want of it
-            write(folder / PROGRESS_FILE, f"{share:.4f}\n")
-
-    deadline = Deadline(metadata.budget_s if order.budget_s is None else order.budget_s, on_stage=on_stage)
-    try:
-        measured = experiment.run(order.seed, deadline, order.scale)
-        completed = measured.pop("completed")
-    except Exception as failure:
-        logger.exception("%s failed after %.0f %% of its stages", metadata.name, 100 * completed)
-        error = type(failure).__name__
-    finite, omitted = finite_only(measured)
-    result = {
-        "experiment": metadata.name,
-        "version": metadata.version,
+    run: dict[str, Any] = {
+        "experiment": order.experiment,
         "seed": order.seed,
         "seed_source": order.seed_source,
         "scale": order.scale,
-        "elapsed_s": round(time.monotonic() - begin, 3),
+    }
+    reached, spent_s, checkpoint = Checkpoint(), 0.0, "none"
+    error: str | None = None
+
+    def on_stage(reached: Checkpoint) -> None:
+        nonlocal checkpoint
+        try:
+            write(folder / PROGRESS_FILE, f"{reached.done / reached.stages:.4f}\n")
+            save_checkpoint(folder / CHECKPOINT_FILE, run, reached, spent_s + time.monotonic() - begin)
+        except OSError:  # both are a courtesy: a run doesn't end for want of them
+            checkpoint = "not written"
+
+    try:
+        experiment = find(order.experiment)
+        run["version"] = experiment.METADATA.version
+        # A seed that the system drew is taken from the checkpoint: a restart would draw another one.
+        known = {key: value for key, value in run.items() if key != "seed" or order.seed_source != "random"}
+        found, reached, spent_s, checkpoint = load_checkpoint(folder / CHECKPOINT_FILE, known)
+        run |= found
+        budget_s = experiment.METADATA.budget_s if order.budget_s is None else order.budget_s
+        with _stopped_after(budget_s - spent_s):
+            deadline = Deadline(budget_s - spent_s, checkpoint=reached, on_stage=on_stage)
+            measured = experiment.run(run["seed"], deadline, order.scale)
+        completed = measured.pop("completed")
+        ended = "complete" if completed == 1 else "budget"
+    except Exception as failure:
+        measured, completed = reached.measured, reached.done / max(1, reached.stages)
+        ended = "budget" if isinstance(failure, OutOfTimeError) else "error"
+        if ended == "error":
+            error = type(failure).__name__
+            logger.exception("%s failed after %.0f %% of its stages", order.experiment, 100 * completed)
+    finite, omitted = finite_only(measured)
+    if omitted and error is None:
+        error = "NotFinite"
+    result = {
+        **run,
+        "elapsed_s": round(spent_s + time.monotonic() - begin, 3),
         "completed": completed,
-        "partial": int(error is not None or completed < 1),
+        "partial": int(error is not None or ended != "complete"),
+        "ended": ended,
+        "checkpoint": checkpoint,
         "omitted": omitted,
         "measured": finite,
     }
     return result if error is None else {**result, "error": error}
 
 
-def write(path: Path, text: str) -> None:
-    """Write a file so that it is there as a whole or not at all; raises OSError if it can't be written."""
-    part = path.with_name(path.name + ".part")
+@contextlib.contextmanager
+def _stopped_after(seconds: float) -> Iterator[None]:
+    """Raise OutOfTimeError in what runs within, should it take longer; to be used in the main thread."""
+    is_late = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise OutOfTimeError if is_late.is_set() else KeyboardInterrupt
+
+    def end() -> None:
+        is_late.set()
+        _thread.interrupt_main()
+
+    timer = threading.Timer(max(0.0, seconds), end)
+    timer.daemon = True
+    before = signal.signal(signal.SIGINT, stop)
+    timer.start()
     try:
-        with part.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise
+        yield
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGINT, before)
+
+
+def _leave(folder: Path, result: dict[str, Any]) -> bool:
+    """Write the result; if that can't be done, say why and give False."""
+    try:
+        write(folder / RESULT_FILE, encode(result))
+    except OSError as error:
+        print(
+            f"experiments.worker: can't write the result in {folder.resolve()}: {error.strerror or error}; "
+            "free the disk or choose a folder that can be written, and run it again",
+            file=sys.stderr,
+        )
+        return False
+    return True
 
 
 def _options(arguments: Sequence[str] | None) -> dict[str, Any]:
@@ -159,7 +169,7 @@ def _options(arguments: Sequence[str] | None) -> dict[str, Any]:
     parser.add_argument("--experiment", help=f"one of {', '.join(NAMES)}")
     parser.add_argument("--seed", help=f"an integer from 0 to {MAX_SEED}")
     parser.add_argument("--scale", help="share of the full length of training, above 0 and up to 1")
-    parser.add_argument("--budget", dest="budget_s", metavar="SECONDS", help="stop between two stages after this")
+    parser.add_argument("--budget", dest="budget_s", metavar="SECONDS", help="end the run after this")
     return {key: value for key, value in vars(parser.parse_args(arguments)).items() if value is not None}
 
 
@@ -180,24 +190,6 @@ def _read_name(folder: Path) -> WorkunitName | None:
         return None
     names = (parse_workunit_name(name) for name in re.findall(r"<(?:wu|result)_name>\s*([^<\s]*)\s*</", text))
     return next((name for name in names if name is not None), None)
-
-
-def _seed(value: object) -> int:
-    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,19}", value):
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_SEED:
-        raise OrderError(f"the seed is an integer from 0 to {MAX_SEED}, not {str(value)[:40]!r}")
-    return value
-
-
-def _positive(name: str, value: object, most: float) -> float:
-    number = math.nan
-    if isinstance(value, int | float | str) and not isinstance(value, bool):
-        with contextlib.suppress(ValueError, OverflowError):
-            number = float(value)
-    if not 0 < number <= most:  # false for NaN too
-        raise OrderError(f"the {name} is a number above 0 and up to {most:g}, not {str(value)[:40]!r}")
-    return number
 
 
 if __name__ == "__main__":

@@ -18,6 +18,10 @@ class Claim:
 
     quantity, control: keys of single numbers in what the experiment measures.
     threshold: the smallest difference that counts in the claim's favour, in the unit of both; not negative.
+    baseline: what the logs held the quantity against, or would have, having no control: a number such as no change (0)
+    or chance, or the key of a measured one. With it a claim that fails is told apart: the logs' effect isn't there
+    at all, or it is there and the control has it too. None where the control is what the logs compared with.
+    logged: what the logs report of it, for people to compare with; no part of the claim.
     """
 
     name: str
@@ -26,6 +30,8 @@ class Claim:
     control: str
     direction: Literal["greater", "less"]
     threshold: float
+    baseline: float | str | None = None
+    logged: str = ""
 
     def __post_init__(self) -> None:
         if self.direction not in {"greater", "less"}:
@@ -35,24 +41,29 @@ class Claim:
 
     @property
     def hash(self) -> str:
-        """The first 16 hexadecimal digits of the SHA-256 of the claim: another wording is another claim."""
-        text = json.dumps(
-            [self.name, self.statement, self.quantity, self.control, self.direction, float(self.threshold)]
-        )
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """The first 16 hexadecimal digits of the SHA-256 of the claim: another wording or test is another claim."""
+        parts = [self.name, self.statement, self.quantity, self.control, self.direction, float(self.threshold)]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def effect(claim: Claim, measured: Mapping[str, object]) -> float | None:
+    """Give quantity - control in one result; None where either is missing or isn't a finite number."""
+    quantity, control = measured.get(claim.quantity), measured.get(claim.control)
+    if not (_is_number(quantity) and _is_number(control)):
+        return None
+    return float(quantity) - float(control)
 
 
 def evaluate(claim: Claim, measured: Mapping[str, object]) -> Verdict:
     """Say what one result says of a claim.
 
-    The margin is quantity - control, with its sign turned for "less". Above the threshold the result supports the
+    The margin is the effect, with its sign turned for "less". Above the threshold the result supports the
     claim; at or below zero it contradicts it; between them the effect is too small to count, and the result is silent.
-    It is silent too where either number is missing or isn't a finite number, as after a stop half way.
+    It is silent too where there is no effect to see, as after a stop half way.
     """
-    quantity, control = measured.get(claim.quantity), measured.get(claim.control)
-    if not (_is_number(quantity) and _is_number(control)):
+    margin = effect(claim, measured)
+    if margin is None:
         return "silent"
-    margin = float(quantity) - float(control)
     if claim.direction == "less":
         margin = -margin
     if margin > claim.threshold:
@@ -61,4 +72,5 @@ def evaluate(claim: Claim, measured: Mapping[str, object]) -> Verdict:
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # An integer too large for a float is no measurement either; NaN is between no two numbers.
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300

@@ -27,14 +27,19 @@ def plain(value: Any) -> Any:
     raise TypeError(f"a result holds numbers and lists of numbers, not {type(value).__name__}")
 
 
-def finite_only(measured: Mapping[str, Any]) -> tuple[Measured, int]:
-    """Leave out every key whose value holds NaN or infinity; give what is left, as plain numbers, and how many went.
+def plain_values(measured: Mapping[str, Any]) -> Measured:
+    """Turn every value into plain numbers and lists; raises TypeError as `plain` does."""
+    return {key: plain(value) for key, value in measured.items()}
+
+
+def finite_only(measured: Mapping[str, Any]) -> tuple[Measured, list[str]]:
+    """Leave out every key whose value holds NaN or infinity; give what is left, as plain numbers, and which keys went.
 
     A list goes as a whole, because a gap would move its other entries to places where they mean something else.
     """
-    values = {key: plain(value) for key, value in measured.items()}
-    kept = {key: value for key, value in values.items() if _is_finite(value)}
-    return kept, len(values) - len(kept)
+    values = plain_values(measured)
+    omitted = sorted(key for key, value in values.items() if not _is_finite(value))
+    return {key: value for key, value in values.items() if key not in omitted}, omitted
 
 
 def _is_finite(value: Any) -> bool:

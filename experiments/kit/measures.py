@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,3 +56,50 @@ def fit_power_law(x: Array, y: Array) -> PowerLaw:
     slope, intercept = np.polyfit(log_x, log_y, 1)
     residual = log_y - (slope * log_x + intercept)
     return PowerLaw(float(-slope), float(1 - residual.var() / log_y.var()))
+
+
+def participation_ratio(spectrum: Array) -> float:
+    """Give how many directions a variance is spread over, from 1 to the number of its eigenvalues.
+
+    spectrum: the eigenvalues of a covariance (squared singular values of a centred matrix), not negative. Their sum
+    squared over the sum of their squares (Gao et al. 2017, bioRxiv 214262). NaN if all are zero.
+    """
+    squares = float((spectrum**2).sum())
+    return float(spectrum.sum()) ** 2 / squares if squares > 0 else float("nan")
+
+
+def effective_rank(singular_values: Array) -> float:
+    """Give the exponential of the entropy of the normalised singular values, from 1 to their number.
+
+    Roy and Vetterli 2007, "The effective rank". NaN if all are zero.
+    """
+    total = float(singular_values.sum())
+    if not total > 0:
+        return float("nan")
+    shares = singular_values[singular_values > 0] / total
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def hutchinson_trace(
+    product: Callable[[Array], Array], rng: np.random.Generator, size: int, probes: int
+) -> tuple[float, float]:
+    """Estimate the trace of a symmetric matrix, and the standard error of it, from its products with random signs.
+
+    product: from a vector of shape (size,) to the matrix times it. The mean of v'Av over `probes` vectors v of random
+    signs (Hutchinson 1989).
+    """
+    estimates = np.empty(probes)
+    for probe in range(probes):
+        v = rng.choice(np.array([-1.0, 1.0]), size=size)
+        estimates[probe] = v @ product(v)
+    return float(estimates.mean()), float(estimates.std(ddof=1) / np.sqrt(probes))
+
+
+def lyapunov_exponent(growths: Array) -> NDArray[np.float64]:
+    """Give the largest Lyapunov exponent, nats a step, from how a small perturbation grew in each step.
+
+    growths: (steps, ...), the ratio of the perturbation's length after a step to that before it, the perturbation
+    being set back to its first length after every step (Benettin et al. 1980). The mean logarithm over the steps.
+    """
+    exponent: NDArray[np.float64] = np.log(growths).mean(axis=0)
+    return exponent

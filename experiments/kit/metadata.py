@@ -23,13 +23,30 @@ class ResultKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Plot:
+    """What a figure of the experiment shows: measured lists over what was varied.
+
+    x: what was varied, one number for each entry of the lists. keys: the lists to draw, each of len(x) numbers.
+    """
+
+    title: str
+    x_label: str
+    x: tuple[float, ...]
+    y_label: str
+    keys: tuple[str, ...]
+    log_x: bool = False
+    log_y: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Metadata:
-    """An experiment's name, needs, measured keys and claims. Raises ValueError if they don't fit together.
+    """An experiment's name, needs, measured keys, claims and plots. Raises ValueError if they don't fit together.
 
     version: counted up whenever the numbers of an equal seed change.
     budget_s: the seconds a full run may take on one core, about four times what it takes on a core of the year 2023.
     memory_bytes: the most memory that a run holds, with room to spare.
-    gpu: whether a variant for a GPU exists.
+    gpu: whether it can run on a GPU.
+    variant_of: the experiment that this one is a slow variant of, run only where it is asked for by its name.
     """
 
     name: str
@@ -40,7 +57,9 @@ class Metadata:
     memory_bytes: int
     result_keys: tuple[ResultKey, ...]
     claims: tuple[Claim, ...]
+    plots: tuple[Plot, ...] = ()
     gpu: bool = False
+    variant_of: str | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
@@ -52,9 +71,16 @@ class Metadata:
                 raise ValueError(f"{self.name}: a key or a claim is declared twice: {names}")
         single = {key.name for key in self.result_keys if key.shape == ()}
         for claim in self.claims:
-            unknown = {claim.quantity, claim.control} - single
+            baseline = {claim.baseline} if isinstance(claim.baseline, str) else set()
+            unknown = {claim.quantity, claim.control} | baseline
+            unknown -= single
             if unknown:
                 raise ValueError(f"{self.name}: claim {claim.name} needs single numbers {sorted(unknown)}")
+        lists = {key.name: key.shape for key in self.result_keys}
+        for plot in self.plots:
+            wrong = [key for key in plot.keys if lists.get(key) != (len(plot.x),)]
+            if wrong:
+                raise ValueError(f"{self.name}: plot {plot.title!r} needs lists of {len(plot.x)} numbers for {wrong}")
 
     def as_json(self) -> dict[str, Any]:
         """Give all of it as plain data, each claim with its hash."""

@@ -75,22 +75,38 @@ def accuracy(logits: Floats, y: Labels) -> NDArray[np.float64]:
     return share
 
 
-def sgd_step(layers: list[Layer], X: Floats, y: Labels, learning_rate: float) -> None:
-    """Take one step of SGD on the mean cross-entropy of a batch, each network on its own; changes the layers in place.
+def gradients(layers: list[Layer], X: Floats, y: Labels, scale: float | Floats = 1.0) -> list[Layer]:
+    """Give the gradient of each network's mean cross-entropy on a batch, times `scale`, in the shape of `layers`.
 
-    X is (count or 1, batch, inputs), y (count or 1, batch).
+    X is (count or 1, batch, inputs), y (count or 1, batch); scale is one number, or (count, 1, 1).
     """
     outputs = forward(layers, X)
     gradient = np.exp(log_softmax(outputs[-1]))
     gradient -= y[..., np.newaxis] == np.arange(gradient.shape[-1])
-    gradient *= np.float32(learning_rate / X.shape[1])  # the rate goes in here, where the array is smallest
+    gradient *= np.float32(scale / np.float32(X.shape[1]))  # here, where the array is smallest
+    return backward(layers, X, outputs, gradient)
+
+
+def backward(layers: list[Layer], X: Floats, outputs: list[Floats], gradient: Floats) -> list[Layer]:
+    """Give the gradient in every layer's weights and biases from the gradient in the logits, which this overwrites.
+
+    outputs: what `forward(layers, X)` gave. Shapes as there.
+    """
+    by_layer: list[Layer] = []
     for depth in reversed(range(len(layers))):
-        W, b = layers[depth]
         below = outputs[depth - 1] if depth else X
-        # The gradient below comes first: it needs the weights as they were in the forward pass.
-        gradient_below = gradient @ W.swapaxes(1, 2) if depth else gradient
-        W -= below.swapaxes(1, 2) @ gradient
-        b -= gradient.sum(axis=1, keepdims=True)
+        by_layer.append((below.swapaxes(1, 2) @ gradient, gradient.sum(axis=1, keepdims=True)))
         if depth:
-            gradient_below *= below > 0
-        gradient = gradient_below
+            gradient = gradient @ layers[depth][0].swapaxes(1, 2)
+            gradient *= below > 0
+    return by_layer[::-1]
+
+
+def sgd_step(layers: list[Layer], X: Floats, y: Labels, learning_rate: float | Floats) -> None:
+    """Take one step of SGD on the mean cross-entropy of a batch, each network on its own; changes the layers in place.
+
+    X is (count or 1, batch, inputs), y (count or 1, batch); the rate is one number, or (count, 1, 1), one a network.
+    """
+    for layer, steps in zip(layers, gradients(layers, X, y, learning_rate), strict=True):
+        for weights, step in zip(layer, steps, strict=True):
+            np.subtract(weights, step, out=weights)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.kit.data import GaussianMixture
-from experiments.kit.deadline import Deadline, Stages, follow
-from experiments.kit.encoder import encode, finite_only, plain
-from experiments.kit.measures import chance_earlier, fit_power_law, linear_cka
+from experiments.kit.encoder import Measured, encode, finite_only, plain
+from experiments.kit.measures import (
+    chance_earlier,
+    effective_rank,
+    fit_power_law,
+    hutchinson_trace,
+    linear_cka,
+    lyapunov_exponent,
+    participation_ratio,
+)
 from experiments.kit.networks import (
     accuracy,
     cross_entropy,
@@ -23,6 +31,7 @@ from experiments.kit.networks import (
     sgd_step,
 )
 from experiments.kit.seeds import generator
+from experiments.kit.stages import Checkpoint, Deadline, Stage, follow
 
 RNG = np.random.default_rng
 
@@ -95,6 +104,50 @@ def test_a_fit_that_does_not_exist_is_not_a_number(y: list[float]) -> None:
     assert all(map(math.isnan, fit_power_law(np.array([1.0, 2, 3]), np.array(y))))
 
 
+@pytest.mark.parametrize(
+    ("eigenvalues", "directions"),
+    [([1, 1, 1, 1], 4), ([5, 0, 0], 1), ([1, 1, 0, 0], 2), ([2, 1], 9 / 5)],
+)
+def test_the_participation_ratio_counts_directions(eigenvalues: list[float], directions: float) -> None:
+    assert participation_ratio(np.array(eigenvalues, dtype=float)) == pytest.approx(directions)
+
+
+@pytest.mark.parametrize(
+    ("singular_values", "rank"),
+    [([3, 3, 3], 3), ([7, 0], 1), ([3, 1], math.exp(0.75 * math.log(4 / 3) + math.log(4) / 4))],
+)
+def test_the_effective_rank_is_the_exponential_of_an_entropy(singular_values: list[float], rank: float) -> None:
+    assert effective_rank(np.array(singular_values, dtype=float)) == pytest.approx(rank)
+
+
+def test_a_spectrum_of_zeros_has_no_dimension() -> None:
+    assert math.isnan(participation_ratio(np.zeros(3)))
+    assert math.isnan(effective_rank(np.zeros(3)))
+
+
+def test_hutchinson_finds_the_trace_within_its_error() -> None:
+    rng = RNG(8)
+    a = rng.normal(size=(20, 20))
+    a += a.T
+    trace, error = hutchinson_trace(lambda v: a @ v, rng, 20, 2000)
+    assert abs(trace - np.trace(a)) < 4 * error
+    # The variance of one estimate is twice the sum of the squared entries off the diagonal (Hutchinson 1989).
+    off_diagonal = (a**2).sum() - (np.diagonal(a) ** 2).sum()
+    assert error == pytest.approx(math.sqrt(2 * off_diagonal / 2000), rel=0.1)
+
+
+def test_hutchinson_is_exact_for_a_diagonal_matrix() -> None:
+    assert hutchinson_trace(lambda v: np.array([1.0, 2, 3]) * v, RNG(9), 3, 5) == pytest.approx((6, 0))
+
+
+def test_the_lyapunov_exponent_of_the_logistic_map_is_that_of_the_books() -> None:
+    x, growths = 0.3, []
+    for _ in range(20_000):
+        growths.append(abs(4 - 8 * x))
+        x = 4 * x * (1 - x)
+    assert lyapunov_exponent(np.array(growths)) == pytest.approx(math.log(2), abs=0.01)  # of r = 4: ln 2
+
+
 # Networks.
 
 
@@ -124,6 +177,18 @@ def test_networks_of_a_stack_do_not_see_each_other() -> None:
     for (w, b), (w_alone, b_alone) in zip(both, alone, strict=True):
         np.testing.assert_allclose(w[:1], w_alone, rtol=1e-6)
         np.testing.assert_allclose(b[:1], b_alone, rtol=1e-6, atol=1e-8)
+
+
+def test_each_network_may_have_a_rate_of_its_own() -> None:
+    rng = RNG(5)
+    both = new_networks(rng, 2, (4, 6, 3))
+    alone = [(w[1:].copy(), b[1:].copy()) for w, b in both]
+    still = both[0][0][0].copy()
+    x, y = rng.normal(size=(1, 10, 4)).astype(np.float32), rng.integers(3, size=(1, 10))
+    sgd_step(both, x, y, np.array([0.0, 0.3], dtype=np.float32).reshape(2, 1, 1))
+    sgd_step(alone, x, y, 0.3)
+    np.testing.assert_array_equal(both[0][0][0], still)
+    np.testing.assert_allclose(both[0][0][1:], alone[0][0], rtol=1e-6)
 
 
 def test_parameters_are_counted_as_they_are_made() -> None:
@@ -180,7 +245,7 @@ def test_a_result_is_numbers_only(value: object) -> None:
 def test_what_is_not_finite_is_left_out_and_counted() -> None:
     kept, omitted = finite_only({"a": 1, "b": math.nan, "c": [1, [np.inf]], "d": np.array([1.5])})
     assert kept == {"a": 1, "d": [1.5]}
-    assert omitted == 2
+    assert omitted == ["b", "c"]
 
 
 def test_a_file_never_holds_nan() -> None:
@@ -201,13 +266,16 @@ class _Clock:
         return self.now
 
 
-def _stages(clock: _Clock, seconds: list[float]) -> Stages:
-    done = []
-    for stage in seconds:
-        clock.now += stage
-        done.append(stage)
-        yield {"stages": done}
-    return {"sum": np.float64(sum(done))}
+def _stages(clock: _Clock, seconds: list[float]) -> list[Stage]:
+    def stage(number: int) -> Measured:
+        clock.now += seconds[number]
+        return {"stages": np.array([seconds[number]]), "last": number}
+
+    return [partial(stage, number) for number in range(len(seconds))]
+
+
+def _sum(measured: Measured) -> Measured:
+    return {"sum": np.float64(sum(measured["stages"]))}
 
 
 @pytest.mark.parametrize(
@@ -216,24 +284,43 @@ def _stages(clock: _Clock, seconds: list[float]) -> Stages:
         pytest.param(100, 3, 1.0, id="time enough"),
         pytest.param(30, 3, 1.0, id="just enough"),
         pytest.param(29, 2, 2 / 3, id="the last stage would not fit"),
-        pytest.param(0.001, 1, 1 / 3, id="the first stage is always run"),
+        pytest.param(0.001, 1, 1 / 3, id="the first stage is always begun"),
     ],
 )
 def test_a_run_stops_between_two_stages(budget: float, run: int, completed: float) -> None:
     clock = _Clock()
     seen = []
-    deadline = Deadline(budget, clock=clock, on_stage=lambda share, _: seen.append(share))
-    measured = deadline.follow(_stages(clock, [10, 10, 10]), 3)
+    deadline = Deadline(budget, clock=clock, on_stage=lambda reached: seen.append(reached.done / reached.stages))
+    measured = follow(_stages(clock, [10, 10, 10]), _sum, deadline)
     assert measured["stages"] == [10] * run
+    assert measured["last"] == run - 1
     assert measured["completed"] == pytest.approx(completed)
     assert ("sum" in measured) == (completed == 1)
     assert seen == pytest.approx([(stage + 1) / 3 for stage in range(run)])
 
 
 def test_a_budget_may_be_seconds() -> None:
-    assert follow(_stages(_Clock(), [1]), 1, 5.0) == {"stages": [1], "sum": 1.0, "completed": 1.0}
+    assert follow(_stages(_Clock(), [1]), _sum, 5.0) == {"stages": [1], "last": 0, "sum": 1.0, "completed": 1.0}
 
 
-def test_an_experiment_that_counts_its_stages_wrong_is_told() -> None:
-    with pytest.raises(RuntimeError, match="more than the 1 stages"):
-        follow(_stages(_Clock(), [1, 1]), 1, 5.0)
+def test_what_is_done_is_not_run_again() -> None:
+    ran = []
+
+    def stages(state: dict[str, Any]) -> list[Stage]:
+        def stage(number: int) -> Measured:
+            ran.append(number)
+            state["sum"] = state.get("sum", 0) + number
+            return {"sums": [state["sum"]]}
+
+        return [partial(stage, number) for number in range(4)]
+
+    def nothing_more(_: Measured) -> Measured:
+        return {}
+
+    state: dict[str, Any] = {}
+    whole = follow(stages(state), nothing_more, 5.0, state)
+    reached = Checkpoint(done=2, stages=4, measured={"sums": [0, 1]}, state={"sum": 1})
+    state = {}
+    ran.clear()
+    assert follow(stages(state), nothing_more, Deadline(5, checkpoint=reached), state) == whole
+    assert ran == [2, 3]

@@ -1,20 +1,26 @@
 from __future__ import annotations
 
+import errno
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from experiments import worker
+from experiments import NAMES, worker
 from experiments.kit.claims import Claim
-from experiments.kit.deadline import Deadline, Stages, follow
 from experiments.kit.encoder import Measured
+from experiments.kit.files import load_checkpoint, save_checkpoint
 from experiments.kit.metadata import Metadata, ResultKey
 from experiments.kit.naming import MAX_SEED, WorkunitName
-from experiments.worker import Order, OrderError, perform, read_order
+from experiments.kit.order import Order, OrderError, read_order
+from experiments.kit.stages import Checkpoint, Deadline, follow
+from experiments.worker import perform
 
 NAME = WorkunitName("representation_alignment", 1, "b12", 4242)
 TOY = "0.002"
@@ -66,12 +72,14 @@ def test_a_whole_run_leaves_its_result_and_the_sign_that_it_ended(tmp_path: Path
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["version"], result["seed"], result["seed_source"], result["scale"]) == (1, 7, "input", 0.002)
-    assert (result["partial"], result["completed"], result["omitted"], "error" in result) == (0, 1.0, 0, False)
+    assert (result["partial"], result["completed"], result["ended"], "error" in result) == (0, 1.0, "complete", False)
+    assert (result["omitted"], result["checkpoint"]) == ([], "none")
     assert result["elapsed_s"] > 0
     assert len(result["measured"]["cka_last_trained"]) == 4
     assert float((tmp_path / "fraction_done").read_text()) == 1
     assert (tmp_path / "boinc_finish_called").read_bytes() == b""
     assert not list(tmp_path.glob("*.part"))
+    assert not (tmp_path / "checkpoint.npz").exists()
 
 
 def test_the_input_file_decides_in_a_slot(tmp_path: Path) -> None:
@@ -81,32 +89,63 @@ def test_the_input_file_decides_in_a_slot(tmp_path: Path) -> None:
     assert _work(tmp_path).returncode == 0
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["seed"], result["seed_source"], result["scale"]) == (7, "input", 0.002)
-    assert (result["completed"], result["partial"]) == (0.25, 1)
+    assert (result["ended"], result["partial"]) == ("budget", 1)
 
 
-def test_a_run_cut_short_by_its_budget_is_partial(tmp_path: Path) -> None:
-    done = _work(tmp_path, "--experiment", "representation_alignment", "--scale", TOY, "--budget", "0.0001")
-    assert done.returncode == 0
+def test_a_budget_too_small_for_one_stage_is_told_at_once(tmp_path: Path) -> None:
+    begin = time.monotonic()
+    done = _work(tmp_path, "--experiment", "representation_alignment", "--budget", "0.5")  # of seconds in the stage
+    assert (done.returncode, done.stderr) == (0, "")
+    assert time.monotonic() - begin < 30
     result = json.loads((tmp_path / "result.json").read_text())
-    assert (result["completed"], result["partial"], result["seed_source"]) == (0.25, 1, "random")
-    assert len(result["measured"]["cka_last_trained"]) == 1
-    assert "cka_widest" not in result["measured"]
+    assert (result["ended"], result["completed"], result["partial"]) == ("budget", 0, 1)
+    assert (result["measured"], result["seed_source"]) == ({}, "random")
+    assert (tmp_path / "boinc_finish_called").exists()
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    options = ["--experiment", "representation_alignment", "--seed", "3", "--scale", "0.02"]
+    for folder in (whole, killed):
+        folder.mkdir()
+    assert _work(whole, *options).returncode == 0
+    process = subprocess.Popen([sys.executable, "-m", "experiments.worker", *options], cwd=killed)
+    while process.poll() is None and not (killed / "checkpoint.npz").exists():
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert _work(killed, *options).returncode == 0
+    first, second = (json.loads((folder / "result.json").read_text()) for folder in (whole, killed))
+    assert second.pop("checkpoint") == "continued"
+    assert first.pop("checkpoint") == "none"
+    assert first.pop("elapsed_s") > 0
+    assert second.pop("elapsed_s") > 0
+    assert first == second
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "says", "word"),
     [
-        pytest.param([], "no experiment is named", id="nothing to do"),
-        pytest.param(["--experiment", "perpetual_motion"], "unknown experiment 'perpetual_motion'", id="unknown"),
-        pytest.param(["--experiment", "micro_scaling_laws", "--seed", "x"], "the seed is an integer", id="seed"),
+        pytest.param([], "no experiment is named", "NoExperiment", id="nothing to do"),
+        pytest.param(
+            ["--experiment", "perpetual_motion"],
+            "unknown experiment 'perpetual_motion'",
+            "UnknownExperiment",
+            id="unknown",
+        ),
+        pytest.param(
+            ["--experiment", "micro_scaling_laws", "--seed", "x"], "the seed is an integer", "BadSeed", id="seed"
+        ),
     ],
 )
-def test_a_bad_order_ends_in_one_line(tmp_path: Path, options: list[str], says: str) -> None:
+def test_a_bad_order_ends_in_one_line_and_a_word(tmp_path: Path, options: list[str], says: str, word: str) -> None:
     done = _work(tmp_path, *options)
     assert done.returncode == 2
     assert done.stderr.startswith(f"experiments.worker: {says}")
     assert done.stderr.count("\n") == 1
-    assert not list(tmp_path.iterdir())
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["error"], result["ended"], result["partial"], result["measured"]) == (word, "refused", 1, {})
+    assert not (tmp_path / "boinc_finish_called").exists()
 
 
 def test_a_result_that_can_not_be_written_is_told(tmp_path: Path) -> None:
@@ -157,11 +196,11 @@ ALIGN: dict[str, Any] = {"experiment": "representation_alignment"}
 def test_options_come_before_the_input_and_the_input_before_the_name(
     options: dict[str, Any], given: dict[str, Any], workunit: WorkunitName | None, order: Order
 ) -> None:
-    assert read_order(options, given, workunit) == order
+    assert read_order(options, given, workunit, NAMES) == order
 
 
 def test_only_without_a_seed_the_system_draws_one() -> None:
-    orders = [read_order(ALIGN, {}, None) for _ in range(2)]
+    orders = [read_order(ALIGN, {}, None, NAMES) for _ in range(2)]
     assert [order.seed_source for order in orders] == ["random", "random"]
     assert orders[0].seed != orders[1].seed
 
@@ -177,7 +216,7 @@ OUT_OF_RANGE: dict[str, list[object]] = {
 @pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in OUT_OF_RANGE.items() for value in values])
 def test_an_order_out_of_range_is_refused_in_a_short_line(key: str, value: object) -> None:
     with pytest.raises(OrderError) as refusal:
-        read_order({}, {**ALIGN, key: value}, None)
+        read_order({}, {**ALIGN, key: value}, None, NAMES)
     assert len(str(refusal.value)) < 200
     assert "\n" not in str(refusal.value)
 
@@ -214,20 +253,31 @@ class _Failing:
         self.fails_in = fails_in
 
     def run(self, seed: int, budget: Deadline | float, scale: float = 1.0) -> Measured:
-        return follow(self._stages(), 2, budget)
+        return follow([self._first, self._second], self._summary, budget)
 
-    def _stages(self) -> Stages:
-        yield {"a": 1.0, "list": [1.0]}
+    def _first(self) -> Measured:
+        return {"a": 1.0, "list": [1.0]}
+
+    def _second(self) -> Measured:
         if self.fails_in == "stage":
             raise FloatingPointError("overflow")
-        yield {"b": float("nan")}
+        return {"b": float("nan")}
+
+    def _summary(self, measured: Measured) -> Measured:
         numbers: dict[str, float] = {}
-        return {"growth": numbers["top_sv_growth"]}
+        return {} if self.fails_in == "nothing" else {"growth": numbers["top_sv_growth"]}
+
+
+FAILING = Order("failing", 5, "input", 1.0, None)
 
 
 @pytest.mark.parametrize(
-    ("fails_in", "error", "completed", "omitted"),
-    [("stage", "FloatingPointError", 0.5, 0), ("summary", "KeyError", 1.0, 1)],
+    ("fails_in", "error", "completed", "omitted", "ended"),
+    [
+        ("stage", "FloatingPointError", 0.5, [], "error"),
+        ("summary", "KeyError", 1.0, ["b"], "error"),
+        ("nothing", "NotFinite", 1.0, ["b"], "complete"),
+    ],
 )
 def test_what_was_measured_before_a_failure_is_kept(
     tmp_path: Path,
@@ -235,13 +285,97 @@ def test_what_was_measured_before_a_failure_is_kept(
     fails_in: str,
     error: str,
     completed: float,
-    omitted: int,
+    omitted: list[str],
+    ended: str,
 ) -> None:
-    result = perform(Order("failing", 5, "input", 1.0, None), _Failing(fails_in), tmp_path)
+    result = perform(FAILING, lambda _: _Failing(fails_in), tmp_path)
     assert (result["partial"], result["error"], result["completed"]) == (1, error, completed)
     assert (result["measured"], result["omitted"]) == ({"a": 1.0, "list": [1.0]}, omitted)
     assert (result["experiment"], result["version"], result["seed"]) == ("failing", 3, 5)
-    assert "failing failed after" in caplog.text
+    assert (result["ended"], "failing failed after" in caplog.text) == (ended, ended == "error")
+
+
+def test_an_experiment_that_can_not_be_loaded_is_told(tmp_path: Path) -> None:
+    def find(_: str) -> _Failing:
+        raise ModuleNotFoundError("No module named 'numpy'")
+
+    result = perform(FAILING, find, tmp_path)
+    assert (result["error"], result["partial"], result["completed"]) == ("ModuleNotFoundError", 1, 0)
+
+
+# Checkpoints.
+
+
+RUN = {"experiment": "failing", "seed": 5, "seed_source": "input", "scale": 1.0, "version": 3}
+
+
+@pytest.mark.parametrize(
+    ("run", "word", "measured"),
+    [
+        pytest.param(RUN, "continued", {"a": 7.0, "list": [7.0]}, id="its own"),
+        pytest.param({**RUN, "version": 2}, "of another run", {"a": 1.0, "list": [1.0]}, id="another version"),
+        pytest.param({**RUN, "seed": 6}, "of another run", {"a": 1.0, "list": [1.0]}, id="another seed"),
+        pytest.param({**RUN, "scale": 0.5}, "of another run", {"a": 1.0, "list": [1.0]}, id="another scale"),
+        pytest.param({}, "of another run", {"a": 1.0, "list": [1.0]}, id="of nobody"),
+    ],
+)
+def test_only_a_checkpoint_of_the_same_run_counts(
+    tmp_path: Path, run: dict[str, Any], word: str, measured: Measured
+) -> None:
+    reached = Checkpoint(done=1, stages=2, measured={"a": 7.0, "list": [7.0]}, state={"mask": np.eye(2)})
+    save_checkpoint(tmp_path / "checkpoint.npz", run, reached, 0.0)
+    result = perform(FAILING, lambda _: _Failing("nothing"), tmp_path)
+    assert (result["checkpoint"], result["measured"]) == (word, measured)
+
+
+def test_a_checkpoint_gives_back_what_was_saved(tmp_path: Path) -> None:
+    reached = Checkpoint(
+        done=2,
+        measured={"a": 0.1, "b": [[1, 2]]},
+        state={"W/0": np.array([[1 / 3]], dtype=np.float32), "t": np.array(4)},
+    )
+    save_checkpoint(tmp_path / "c.npz", RUN, reached, 12.5)
+    run, found, elapsed_s, word = load_checkpoint(tmp_path / "c.npz", RUN)
+    assert (run, found.done, found.measured, elapsed_s, word) == (RUN, 2, reached.measured, 12.5, "continued")
+    assert found.state["W/0"].dtype == np.float32
+    assert found.state["W/0"] == reached.state["W/0"]
+    assert found.state["t"] == 4
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no archive", b"PK\x03\x04 cut off", b"PK\x05\x06" + b"\0" * 18],
+    ids=["empty", "text", "cut off", "an empty archive"],
+)
+def test_a_broken_checkpoint_is_told_and_the_run_begins_anew(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "checkpoint.npz").write_bytes(content)
+    result = perform(FAILING, lambda _: _Failing("nothing"), tmp_path)
+    assert (result["checkpoint"], result["measured"]["a"], result["completed"]) == ("unreadable", 1.0, 1)
+
+
+def test_a_restart_keeps_the_seed_that_the_system_drew(tmp_path: Path) -> None:
+    run = {**RUN, "seed": 99, "seed_source": "random"}
+    save_checkpoint(tmp_path / "checkpoint.npz", run, Checkpoint(done=1, measured={"a": 7.0}), 100.0)
+    result = perform(Order("failing", 5, "random", 1.0, 200), lambda _: _Failing("nothing"), tmp_path)
+    assert (result["seed"], result["checkpoint"], result["measured"]["a"]) == (99, "continued", 7.0)
+    assert result["elapsed_s"] >= 100
+
+
+def test_a_budget_that_was_used_before_a_restart_is_used(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "checkpoint.npz", RUN, Checkpoint(done=1, stages=2, measured={"a": 7.0}), 100.0)
+    waits: Any = _Failing("nothing")
+    waits._second = lambda: time.sleep(30)
+    result = perform(FAILING, lambda _: waits, tmp_path)
+    assert (result["ended"], result["measured"], result["completed"]) == ("budget", {"a": 7.0}, 0.5)
+
+
+def test_a_full_disk_costs_the_checkpoint_and_not_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(worker, "save_checkpoint", full)
+    result = perform(FAILING, lambda _: _Failing("nothing"), tmp_path)
+    assert (result["checkpoint"], result["completed"]) == ("not written", 1)
 
 
 def test_a_failed_experiment_still_ends_well_for_boinc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,4 +390,4 @@ def test_a_failed_experiment_still_ends_well_for_boinc(tmp_path: Path, monkeypat
 
 def test_a_progress_file_that_can_not_be_written_ends_no_run(tmp_path: Path) -> None:
     (tmp_path / "fraction_done").mkdir()
-    assert perform(Order("failing", 5, "input", 1.0, None), _Failing("summary"), tmp_path)["error"] == "KeyError"
+    assert perform(FAILING, lambda _: _Failing("summary"), tmp_path)["error"] == "KeyError"
