@@ -48,8 +48,13 @@ class OutOfTimeError(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the options and this folder's files say. Gives the exit status: 0 good, 1 no result, 2 bad order."""
     folder = Path()
+    options = _options(arguments)
+    described = options.pop("describe", None)
+    if described is not None:
+        print(encode(load(described).METADATA.as_json()), end="")
+        return 0
     try:
-        order = read_order(_options(arguments), _read_input(folder), _read_name(folder), NAMES)
+        order = read_order(options, _read_input(folder), _read_name(folder), NAMES)
     except OrderError as error:
         print(f"experiments.worker: {error}", file=sys.stderr)
         refused = {"completed": 0.0, "partial": 1, "ended": "refused", "error": error.word, "measured": {}}
@@ -117,6 +122,7 @@ def perform(order: Order, find: Callable[[str], Experiment], folder: Path) -> di
     result = {
         **run,
         "elapsed_s": round(spent_s + time.monotonic() - begin, 3),
+        "peak_memory_bytes": _peak_memory(),
         "completed": completed,
         "partial": int(error is not None or ended != "complete"),
         "ended": ended,
@@ -125,6 +131,18 @@ def perform(order: Order, find: Callable[[str], Experiment], folder: Path) -> di
         "measured": finite,
     }
     return result if error is None else {**result, "error": error}
+
+
+def _peak_memory() -> int:
+    """The most memory that this process held, in bytes; 0 where the system doesn't tell.
+
+    Not getrusage's number: on Linux that begins with the memory of the process that started this one.
+    """
+    try:
+        found = re.search(r"VmHWM:\s+([0-9]+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    except OSError:
+        return 0
+    return int(found[1]) * 1024 if found else 0
 
 
 @contextlib.contextmanager
@@ -170,6 +188,9 @@ def _options(arguments: Sequence[str] | None) -> dict[str, Any]:
     parser.add_argument("--seed", help=f"an integer from 0 to {MAX_SEED}")
     parser.add_argument("--scale", help="share of the full length of training, above 0 and up to 1")
     parser.add_argument("--budget", dest="budget_s", metavar="SECONDS", help="end the run after this")
+    parser.add_argument(
+        "--describe", metavar="EXPERIMENT", choices=NAMES, help="print its metadata as JSON, run nothing"
+    )
     return {key: value for key, value in vars(parser.parse_args(arguments)).items() if value is not None}
 
 

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from axiomd.cli import configuration, explain, guard, inspection, intervention, operation
+from axiomd.cli import configuration, experiments, explain, guard, inspection, intervention, operation
 from axiomd.errors import AxiomdError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ guard.add_to(app)
 intervention.add_to(app)
 explain.add_to(app)
 configuration.add_to(app)
+experiments.add_to(app)
 
 
 def main() -> None:
