@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableVariable
 
 from axiomd.errors import SettingsError
 
@@ -346,6 +347,11 @@ def load(path: Path) -> Settings:
         return Settings(**tables)
     except ValidationError as error:
         raise SettingsError("\n".join(_complaints(path, text, error))) from None
+    except UnreadableVariable as error:
+        raise SettingsError(
+            f"environment: {error}: a variable that names a whole "
+            "section is JSON; name one setting instead, as AXIOMD_SECTION__KEY"
+        ) from None
 
 
 def _complaints(path: Path, text: str, error: ValidationError) -> list[str]:

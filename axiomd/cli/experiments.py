@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -28,8 +29,15 @@ commands = typer.Typer(name="experiments", help="What the volunteers compute.", 
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Experiments; all of them without one.")]
 Folder = Annotated[
-    Path | None, typer.Option("--folder", help="The folder of the experiments; by default the one of this axiomd.")
+    Path,
+    typer.Option(
+        "--folder",
+        envvar="AXIOMD_EXPERIMENTS_FOLDER",
+        help="The folder of the experiments.",
+        show_default="this axiomd's",
+    ),
 ]
+FOLDER_DEFAULT: Final = bundle.sources_folder()
 Results = Annotated[Path, typer.Option("--results", help="The folder that keeps the results of finished runs.")]
 RESULTS_DEFAULT: Final = Path("replications")
 Seeds = Annotated[int, typer.Option("--seeds", min=1, help="How many seeds.")]
@@ -45,9 +53,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 @commands.command(name="list")
-def list_(as_json: Json = False) -> None:
+def list_(as_json: Json = False, folder: Folder = FOLDER_DEFAULT) -> None:
     """List the experiments: question, claims, and what each needs of a machine."""
-    entries = read_catalogue(None).values()
+    entries = _entries(folder)
     if as_json:
         print_json([asdict(entry) for entry in entries])
         return
@@ -59,13 +67,15 @@ def list_(as_json: Json = False) -> None:
 @commands.command()
 def catalogue(
     check: Annotated[bool, typer.Option("--check", help="Only say whether the file is up to date.")] = False,
+    folder: Folder = FOLDER_DEFAULT,
 ) -> None:
     """Write catalogue.json anew from the experiments' metadata; with --check exit status 1 if it is out of date."""
     # A process of its own: importing an experiment is importing code that a scientist is working on.
-    command = [sys.executable, "-m", "experiments.catalogue", *(["--check"] if check else [])]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    command = [sys.executable, "-P", "-m", "experiments.catalogue", *(["--check"] if check else [])]
+    places = {**os.environ, "PYTHONPATH": str(folder.resolve().parent)}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=places)
     if done.returncode == 0:
-        print(f"{bundle.sources_folder() / 'catalogue.json'} is {'up to date' if check else 'written'}")
+        print(f"{folder / 'catalogue.json'} is {'up to date' if check else 'written'}")
     elif check and "out of date" in done.stderr:
         print("catalogue.json is out of date; write it by: axiomd experiments catalogue", file=sys.stderr)
         raise typer.Exit(1)
@@ -76,13 +86,13 @@ def catalogue(
 @commands.command(name="bundle")
 def bundle_(
     names: Names = None,
-    folder: Folder = None,
+    folder: Folder = FOLDER_DEFAULT,
     out: Annotated[Path, typer.Option("--out", help="Where the bundles go.")] = Path("bundles"),
 ) -> None:
     """Pack experiments into one file each, named by its hash, once they pass the gate; exit status 1 if one doesn't."""
     refused = False
-    for name in _chosen(names):
-        packed = bundle.pack(name, folder or bundle.sources_folder())
+    for name in _chosen(names, folder):
+        packed = bundle.pack(name, folder)
         found = bundle.gate(packed)
         if found:
             refused = True
@@ -100,11 +110,11 @@ def bundle_(
 
 
 @commands.command()
-def check(names: Names = None, folder: Folder = None) -> None:
+def check(names: Names = None, folder: Folder = FOLDER_DEFAULT) -> None:
     """Send experiments through the gate: compile, run at toy size, give what is declared; exit status 1 if not."""
     refused = False
-    for name in _chosen(names):
-        found = bundle.gate(bundle.pack(name, folder or bundle.sources_folder()))
+    for name in _chosen(names, folder):
+        found = bundle.gate(bundle.pack(name, folder))
         refused = refused or bool(found)
         if found:
             _tell(name, found)
@@ -121,12 +131,13 @@ def _tell(name: str, problems: list[str]) -> None:
 
 @commands.command()
 def new(
-    name: Annotated[str, typer.Argument(help="The name: a-z, 0-9 and _, a letter first.")], folder: Folder = None
+    name: Annotated[str, typer.Argument(help="The name: a-z, 0-9 and _, a letter first.")],
+    folder: Folder = FOLDER_DEFAULT,
 ) -> None:
     """Write the skeleton of an experiment, a small one that passes the gate, to be made your own."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise BundleError(f"an experiment is named in a-z, 0-9 and _, a letter first; not {name!r}")
-    path = skeleton.write(name, folder or bundle.sources_folder())
+    path = skeleton.write(name, folder)
     print(f"{path} is written; next: axiomd experiments check {name}")
 
 
@@ -136,6 +147,7 @@ def replicate(
     seeds: Seeds = SEEDS_DEFAULT,
     first_seed: FirstSeed = FIRST_SEED_DEFAULT,
     scale: Scale = 1.0,
+    folder: Folder = FOLDER_DEFAULT,
     as_json: Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a table in Markdown.")] = False,
     kept: Results = RESULTS_DEFAULT,
@@ -151,7 +163,7 @@ def replicate(
 
     if backend not in {"local", "dask"} or (backend == "dask") != (scheduler is not None):
         raise BundleError("--backend is local, or dask together with --scheduler ADDRESS")
-    jobs = _jobs(names, seeds, first_seed, scale)
+    jobs = _jobs(names, folder, seeds, first_seed, scale)
     outcomes = _run(jobs, kept, cores or local_cores(), scheduler)
     findings, seconds = _concluded(outcomes)
     failed = [outcome for outcome in outcomes if outcome.problem]
@@ -173,6 +185,7 @@ def figures(
     seeds: Seeds = SEEDS_DEFAULT,
     first_seed: FirstSeed = FIRST_SEED_DEFAULT,
     scale: Scale = 1.0,
+    folder: Folder = FOLDER_DEFAULT,
     kept: Results = RESULTS_DEFAULT,
     out: Annotated[Path, typer.Option("--out", help="Where the figures go.")] = Path("docs/figures"),
 ) -> None:
@@ -181,7 +194,7 @@ def figures(
     from axiomd.science import replicate as replication  # noqa: PLC0415
 
     found = defaultdict(list)
-    for job in _jobs(names, seeds, first_seed, scale):
+    for job in _jobs(names, folder, seeds, first_seed, scale):
         outcome = replication.kept(job, kept)
         if outcome is None or outcome.result is None:
             name = job.bundle.entry.name
@@ -196,23 +209,21 @@ def figures(
         print(path)
 
 
-def _chosen(names: list[str] | None) -> list[str]:
-    """The experiments named, or all; raises BundleError for a name that is no experiment's."""
-    if names:
-        return list(dict.fromkeys(names))
-    return list(read_catalogue(None))
+def _entries(folder: Path) -> list[CatalogueEntry]:
+    return list(read_catalogue(folder / "catalogue.json").values())
 
 
-def _without_variants(names: list[str] | None) -> list[str]:
-    if names:
-        return _chosen(names)
-    return [entry.name for entry in read_catalogue(None).values() if entry.variant_of is None]
+def _chosen(names: list[str] | None, folder: Path) -> list[str]:
+    """The experiments named, or all that the catalogue has."""
+    return list(dict.fromkeys(names)) if names else [entry.name for entry in _entries(folder)]
 
 
-def _jobs(names: list[str] | None, seeds: int, first_seed: int, scale: float) -> list[Job]:
+def _jobs(names: list[str] | None, folder: Path, seeds: int, first_seed: int, scale: float) -> list[Job]:
+    """A run of each seed and experiment; without names, of all but the slow variants."""
     from axiomd.science.replicate import Job  # noqa: PLC0415
 
-    packed = [bundle.pack(name, bundle.sources_folder()) for name in _without_variants(names)]
+    slow = set() if names else {entry.name for entry in _entries(folder) if entry.variant_of is not None}
+    packed = [bundle.pack(name, folder) for name in _chosen(names, folder) if name not in slow]
     return [Job(one, seed, scale) for seed in range(first_seed, first_seed + seeds) for one in packed]
 
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import shlex
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -37,7 +38,13 @@ def environment(world: World) -> dict[str, str]:
         "[http]\nport = 0\n[topup]\nenabled = false\n"
     )
     binaries = Path(sys.executable).parent
-    return os.environ | {"AXIOMD_CONFIG": str(settings), "PATH": f"{binaries}:{os.environ['PATH']}"}
+    # Experiments that a page writes go into a copy.
+    shutil.copytree(ROOT / "experiments", world.folder / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
+    return os.environ | {
+        "AXIOMD_CONFIG": str(settings),
+        "AXIOMD_EXPERIMENTS_FOLDER": str(world.folder / "experiments"),
+        "PATH": f"{binaries}:{os.environ['PATH']}",
+    }
 
 
 async def until_interrupted(command: str, env: dict[str, str], started: str) -> None:
@@ -98,9 +105,20 @@ async def test_every_command_works(page: Path, world: World) -> None:
             if "experiments.worker" in command:
                 # The same experiment at toy size, with its result in a folder of the test's.
                 shorter = shorter.replace(".venv/bin/python", sys.executable) + " --scale 0.05"
+            if command.startswith(("axiomd experiments replicate", "axiomd experiments figures")):
+                shorter += " --seeds 2 --scale 0.01"
             # Before `migrate` the doctor finds something wrong, and says so with exit status 1.
             allowed = (0, 1) if command == "axiomd doctor" else (0,)
-            await run(shlex.split(shorter), env, allowed, world.folder if "worker" in command else ROOT)
+            await run(shlex.split(shorter), env, allowed, world.folder if "experiments" in command else ROOT)
+
+
+def test_the_examples_of_writing_an_experiment_hold() -> None:
+    text = (ROOT / "docs" / "writing-an-experiment.md").read_text(encoding="utf-8")
+    examples = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    assert len(examples) == text.count("```python")
+    page: dict[str, object] = {}
+    for example in examples:
+        exec(example, page)  # noqa: S102 - our own page, read from top to bottom
 
 
 def test_every_page_that_is_named_is_there() -> None:

@@ -207,3 +207,11 @@ def test_settings_do_not_change_after_they_were_read(tmp_path: Path) -> None:
     settings = load(file(tmp_path, ""))
     with pytest.raises(ValueError, match="frozen"):
         settings.credit.cap = 1e9  # type: ignore[misc]
+
+
+def test_a_variable_that_is_no_section_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "axiomd.toml"
+    path.write_text('[project]\ndir = "/x"\napps = ["a"]\n')
+    monkeypatch.setenv("AXIOMD_HOSTS", "/nowhere")
+    with pytest.raises(SettingsError, match=r'environment: .*"hosts".*AXIOMD_SECTION__KEY'):
+        load(path)
