@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test faults lint bench lock clean
+.PHONY: demo test faults lint bench replicate lock clean
 demo: .venv/run.stamp
 	@tools/need-programs mariadbd mariadb mariadb-install-db >&2
 	@exec $(BIN)/axiomd demo $(ARGS)
@@ -26,6 +26,11 @@ lint: .venv/test.stamp
 bench: .venv/test.stamp
 	@tools/need-programs mariadbd mariadb mariadb-install-db
 	$(BIN)/python -m benchmarks
+
+# Every claim of every experiment over eight seeds, and a figure of each: half an hour on two cores.
+replicate: .venv/run.stamp
+	$(BIN)/axiomd experiments replicate
+	$(BIN)/axiomd experiments figures
 
 .venv/run.stamp: requirements/run.txt pyproject.toml tools/make-venv
 	@tools/make-venv $(PYTHON) run >&2

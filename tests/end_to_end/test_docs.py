@@ -18,7 +18,7 @@ from tests.world import APP, World
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # These run this very test, or for many minutes: that make knows them is checked, they aren't run.
-NOT_RUN = ("make test", "make bench", "make faults")
+NOT_RUN = ("make test", "make bench", "make faults", "make replicate")
 
 
 def commands(page: Path) -> list[str]:
