@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,7 @@ from axiomd.science.bundle import Bundle
 
 GRACE_S: Final = 60.0
 """How much longer than its budget a run may take before it is killed: a worker ends by itself before that."""
+CONNECT_TIMEOUT_S: Final = 10.0
 
 
 class ReplicationError(AxiomdError):
@@ -100,19 +102,23 @@ def _keep(outcome: Outcome, folder: Path) -> None:
         raise ReplicationError(f"can't keep a result in {path.parent}: {error.strerror}; choose --results") from error
 
 
-def _backend(cores: int, scheduler: str | None) -> joblib.Parallel:
+@contextmanager
+def _backend(cores: int, scheduler: str | None) -> Iterator[joblib.Parallel]:
     """A pool of threads, each of which waits for a process of its own; or the workers of a Dask cluster."""
     if scheduler is None:
-        return joblib.Parallel(n_jobs=cores, backend="threading", return_as="generator_unordered")
+        with joblib.Parallel(n_jobs=cores, backend="threading", return_as="generator_unordered") as parallel:
+            yield parallel
+        return
     try:
         from distributed import Client  # noqa: PLC0415 - an extra that few install
     except ModuleNotFoundError as error:
         raise ReplicationError("the Dask backend needs an extra: pip install 'axiomd[dask]'") from error
     try:
-        Client(scheduler, timeout=10)
+        client = Client(scheduler, timeout=CONNECT_TIMEOUT_S)
     except (OSError, ValueError) as error:
         raise ReplicationError(f"no Dask scheduler answers at {scheduler}: {error}") from error
-    return joblib.Parallel(backend="dask", return_as="generator_unordered")
+    with client, joblib.parallel_config(backend="dask"), joblib.Parallel(return_as="generator_unordered") as parallel:
+        yield parallel
 
 
 def local_cores() -> int:

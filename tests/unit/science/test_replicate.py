@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from distributed import LocalCluster
 from typer.testing import CliRunner, Result
 
 from axiomd.cli import app
@@ -136,3 +137,24 @@ def test_a_catalogue_that_was_edited_by_hand_is_refused() -> None:
     entry["claims"][0]["threshold"] += 1
     with pytest.raises(ValueError, match="was changed without its hash"):
         entry_from_json(entry)
+
+
+def test_a_dask_cluster_gives_the_same_numbers(kept: Path, tmp_path: Path) -> None:
+    # A cluster of threads: what travels over its wire, and what comes back, is what a cluster of machines would see.
+    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster:
+        options = ("--backend", "dask", "--scheduler", cluster.scheduler_address, "--results", str(tmp_path))
+        done = _invoke("replicate", NAME, *TOY, *options, "--json")
+    assert done.exit_code == 0, done.output
+    here, there = ({path.name: json.loads(path.read_text()) for path in _files(folder)} for folder in (kept, tmp_path))
+    assert {name: result["measured"] for name, result in there.items()} == {
+        name: result["measured"] for name, result in here.items()
+    }
+
+
+def test_a_scheduler_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replicate, "CONNECT_TIMEOUT_S", 0.2)
+    done = _invoke(
+        "replicate", NAME, "--backend", "dask", "--scheduler", "tcp://127.0.0.1:1", "--results", str(tmp_path)
+    )
+    assert isinstance(done.exception, AxiomdError)
+    assert "no Dask scheduler answers at tcp://127.0.0.1:1" in str(done.exception)
