@@ -37,10 +37,11 @@ from experiments.kit.networks import (
     Floats,
     Labels,
     cross_entropy,
-    forward,
+    mean_loss,
     new_networks,
     parameter_count,
     sgd_step,
+    stretches,
 )
 from experiments.kit.seeds import generator
 from experiments.kit.stages import Deadline, Stage, follow
@@ -209,13 +210,11 @@ def losses(
     (X, y), (X_test, y_test) = train, test
     networks = new_networks(rng, len(sizes), (DIMENSIONS, width, width, CLASSES))
     table = np.empty((len(sizes), len(SHARES)))
-    step = 0
-    for column, share in enumerate(SHARES):
-        while step < max(1, round(share * steps)):
+    for column, stretch in enumerate(stretches(steps, SHARES)):
+        for _ in stretch:
             batch = rng.integers(sizes[:, np.newaxis], size=(len(sizes), BATCH))
             sgd_step(networks, X[batch], y[batch], LEARNING_RATE)
-            step += 1
-        table[:, column] = cross_entropy(forward(networks, X_test[np.newaxis])[-1], y_test)
+        table[:, column] = mean_loss(networks, X_test, y_test)
     return table
 
 

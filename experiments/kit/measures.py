@@ -58,6 +58,16 @@ def fit_power_law(x: Array, y: Array) -> PowerLaw:
     return PowerLaw(float(-slope), float(1 - residual.var() / log_y.var()))
 
 
+def at_loss(level: float, losses: Array, values: Array) -> float:
+    """Give a value where the course of a training passes this loss, both being (times,).
+
+    Linear between two times in the logarithm of the loss, which is taken as the least one seen until then. Beyond the
+    course it is the value at its nearer end.
+    """
+    descent = -np.log(np.minimum.accumulate(losses))
+    return float(np.interp(-np.log(level), descent, values))
+
+
 def participation_ratio(spectrum: Array) -> float:
     """Give how many directions a variance is spread over, from 1 to the number of its eigenvalues.
 

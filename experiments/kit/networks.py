@@ -6,6 +6,7 @@ serves them all; an axis of length 1 in the inputs is shared by all networks.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -28,6 +29,11 @@ def new_networks(rng: np.random.Generator, count: int, sizes: tuple[int, ...]) -
         W = rng.standard_normal((count, inputs, outputs), dtype=np.float32) * np.float32(np.sqrt(2 / inputs))
         layers.append((W, np.zeros((count, 1, outputs), dtype=np.float32)))
     return layers
+
+
+def copy(layers: list[Layer]) -> list[Layer]:
+    """Give a copy of the networks that training them further doesn't change."""
+    return [(W.copy(), b.copy()) for W, b in layers]
 
 
 def parameter_count(sizes: tuple[int, ...]) -> int:
@@ -66,6 +72,11 @@ def cross_entropy(logits: Floats, y: Labels) -> NDArray[np.float64]:
     chosen = np.take_along_axis(log_softmax(logits), y[..., np.newaxis], axis=-1)
     mean: NDArray[np.float64] = chosen[..., 0].mean(axis=-1, dtype=np.float64)
     return -mean
+
+
+def mean_loss(layers: list[Layer], X: Floats, y: Labels) -> NDArray[np.float64]:
+    """Give each network's mean cross-entropy in nats over the points X, (samples, inputs), and labels y, (samples,)."""
+    return cross_entropy(forward(layers, X[np.newaxis])[-1], y)
 
 
 def accuracy(logits: Floats, y: Labels) -> NDArray[np.float64]:
@@ -110,3 +121,15 @@ def sgd_step(layers: list[Layer], X: Floats, y: Labels, learning_rate: float | F
     for layer, steps in zip(layers, gradients(layers, X, y, learning_rate), strict=True):
         for weights, step in zip(layer, steps, strict=True):
             np.subtract(weights, step, out=weights)
+
+
+def stretches(steps: int, shares: Iterable[float]) -> Iterator[range]:
+    """Give the steps to take from one measurement to the next one, the measurements standing at shares of all steps.
+
+    A share above 0 stands for one step at least.
+    """
+    taken = 0
+    for share in shares:
+        goal = max(taken, round(share * steps), int(share > 0))
+        yield range(taken, goal)
+        taken = goal

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.kit.data import GaussianMixture
+from experiments.kit.descent import descend
 from experiments.kit.encoder import Measured, encode, finite_only, plain
 from experiments.kit.measures import (
+    at_loss,
     chance_earlier,
     effective_rank,
     fit_power_law,
@@ -29,6 +31,7 @@ from experiments.kit.networks import (
     new_networks,
     parameter_count,
     sgd_step,
+    stretches,
 )
 from experiments.kit.seeds import generator
 from experiments.kit.stages import Checkpoint, Deadline, Stage, follow
@@ -102,6 +105,14 @@ def test_r2_is_the_squared_correlation_of_the_logarithms() -> None:
 @pytest.mark.parametrize("y", [[1.0, 0.0, 2.0], [1.0, -1.0, 2.0], [1.0, 1.0, 1.0]])
 def test_a_fit_that_does_not_exist_is_not_a_number(y: list[float]) -> None:
     assert all(map(math.isnan, fit_power_law(np.array([1.0, 2, 3]), np.array(y))))
+
+
+def test_a_value_is_read_off_where_the_loss_passes_on_a_logarithmic_scale() -> None:
+    losses, values = np.array([1.0, 0.1, 0.3, 0.01]), np.array([0.0, 0.4, 0.4, 0.6])
+    assert at_loss(0.1, losses, values) == pytest.approx(0.4)
+    assert at_loss(math.sqrt(0.001), losses, values) == pytest.approx(0.5)
+    assert at_loss(2.0, losses, values) == 0
+    assert at_loss(0.001, losses, values) == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize(
@@ -189,6 +200,42 @@ def test_each_network_may_have_a_rate_of_its_own() -> None:
     sgd_step(alone, x, y, 0.3)
     np.testing.assert_array_equal(both[0][0][0], still)
     np.testing.assert_allclose(both[0][0][1:], alone[0][0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("steps", "shares", "taken"),
+    [
+        pytest.param(100, [0.1, 0.5, 1.0], [10, 50, 100], id="shares of the steps"),
+        pytest.param(100, [0.0, 1.0], [0, 100], id="before the first step"),
+        pytest.param(1, [0.0, 0.01, 0.1, 1.0], [0, 1, 1, 1], id="at least one step"),
+    ],
+)
+def test_measurements_stand_at_shares_of_the_steps(steps: int, shares: list[float], taken: list[int]) -> None:
+    step, measured_after = 0, []
+    for stretch in stretches(steps, shares):
+        for number in stretch:
+            assert number == step
+            step += 1
+        measured_after.append(step)
+    assert measured_after == taken
+
+
+def test_a_descent_holds_each_network_as_it_was_below_each_loss() -> None:
+    # A "network" whose only weight is its loss: the first falls by 1 a step, the second by half of that.
+    networks: Any = [(np.array([10.0, 10.0]).reshape(2, 1, 1), np.zeros((2, 1, 1)))]
+    fall = np.array([1.0, 0.5]).reshape(2, 1, 1)
+
+    def step() -> None:
+        np.subtract(networks[0][0], fall, out=networks[0][0])
+
+    def loss() -> Any:
+        return networks[0][0].ravel().copy()
+
+    fixed, held, reached = descend(networks, step, loss, (8.2, 5.2), fixed=3, longest=8, every=2)
+    assert fixed[0][0].ravel().tolist() == [7, 8.5]
+    assert held[0][0][0].ravel().tolist() == [8, 8]  # after 2 and after 4 steps, the first looks below 8.2
+    assert held[1][0][0].ravel().tolist() == [4, 6]  # the second one never got below 5.2: as it was at the end
+    assert reached.tolist() == [True, False]
 
 
 def test_parameters_are_counted_as_they_are_made() -> None:
