@@ -12,6 +12,9 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from experiments.kit.device import Device
     from experiments.kit.encoder import Measured
     from experiments.kit.metadata import Metadata
     from experiments.kit.stages import Deadline
@@ -34,6 +37,17 @@ class Experiment(Protocol):
 
         budget: seconds, or a Deadline, which also reports every stage. At its end the run stops between two stages.
         scale: the share of the full length of training, above 0 and up to 1.
+        """
+
+
+class BatchExperiment(Experiment, Protocol):
+    """What the module of an experiment has besides if its metadata say `gpu`."""
+
+    def run_batch(self, seeds: Sequence[int], budget: Deadline | float, scale: float, device: Device) -> list[Measured]:
+        """Run from several seeds side by side on a device; give for each of them what `run` gives.
+
+        On the host the numbers are those of `run`, bit for bit; on a GPU, where sums are made in another order, they
+        aren't.
         """
 
 

@@ -21,19 +21,22 @@ The logs name no task.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.kit.batch import batches, one_stack
 from experiments.kit.claims import Claim
+from experiments.kit.device import HOST, Device
 from experiments.kit.encoder import Measured
 from experiments.kit.metadata import Metadata, Plot, ResultKey
-from experiments.kit.networks import Floats, Labels, accuracy, forward, new_networks, sgd_step
+from experiments.kit.networks import Floats, Labels, accuracy, forward, new_networks, sgd_step, stretches
 from experiments.kit.seeds import generator
-from experiments.kit.stages import Deadline, Stage, follow
+from experiments.kit.stages import BatchStage, Deadline, follow_batch
 
 NAME: Final = "compositional_generalization"
 VALUES: Final = 9
@@ -123,6 +126,7 @@ METADATA = Metadata(
     question="Do wider networks generalise worse to unseen combinations?",
     budget_s=100,
     memory_bytes=256 * 2**20,
+    gpu=True,
     result_keys=tuple(_result_keys()),
     claims=tuple(_claims()),
     plots=(
@@ -159,39 +163,54 @@ class Points(NamedTuple):
 
 def run(seed: int, budget: Deadline | float, scale: float = 1.0) -> Measured:
     """Measure the gap, a stage for each task and width; `scale` shortens the training."""
-    return follow(stages(seed, scale), partial(summary, seed), budget)
+    return run_batch([seed], budget, scale)[0]
 
 
-def stages(seed: int, scale: float) -> list[Stage]:
+def run_batch(
+    seeds: Sequence[int], budget: Deadline | float, scale: float = 1.0, device: Device = HOST
+) -> list[Measured]:
+    """Do what `run` does for several seeds, their networks side by side on the device."""
+    return follow_batch(stages(seeds, scale, device), [partial(summary, seed) for seed in seeds], budget)
+
+
+def stages(seeds: Sequence[int], scale: float, device: Device) -> list[BatchStage]:
     """Give a stage for each task and width; all widths see the same points."""
     steps = max(1, round(STEPS * scale))
+    own_networks = SPLITS * NETWORKS
+    network = device.put(np.arange(len(seeds) * own_networks)[:, np.newaxis])
 
-    def measure(task: str, points: Points, bayes_accuracy: float, width: int) -> Measured:
+    def measure(task: str, points: Points, bayes_accuracies: Sequence[float], width: int) -> list[Measured]:
         X, y, X_seen, y_seen, X_unseen, y_unseen = points
         sizes = (DIMENSIONS, width, width, TASKS[task])
-        networks = new_networks(generator(seed, NAME, f"weights/{task}/{width}"), len(X), sizes)
-        rng = generator(seed, NAME, f"batches/{task}/{width}")
-        network = np.arange(len(X))[:, np.newaxis]
-        seen, unseen = np.empty((len(SHARES), len(X))), np.empty((len(SHARES), len(X)))
-        step = 0
-        for row, share in enumerate(SHARES):
-            while step < max(1, round(share * steps)):
-                batch = rng.integers(TRAIN, size=(len(X), BATCH))
+        fresh = [new_networks(generator(seed, NAME, f"weights/{task}/{width}"), own_networks, sizes) for seed in seeds]
+        networks = one_stack(fresh, device)
+        rngs = [generator(seed, NAME, f"batches/{task}/{width}") for seed in seeds]
+        drawn = batches(rngs, TRAIN, (own_networks, BATCH), steps, device)
+        seen_rows, unseen_rows = [], []
+        for stretch in stretches(steps, SHARES):
+            for batch in islice(drawn, len(stretch)):
                 sgd_step(networks, X[network, batch], y[network, batch], LEARNING_RATE)
-                step += 1
-            seen[row] = accuracy(forward(networks, X_seen)[-1], y_seen)
-            unseen[row] = accuracy(forward(networks, X_unseen)[-1], y_unseen)
-        return {
-            f"{task}_bayes_accuracy": bayes_accuracy,
-            f"{task}_seen_course": [seen.mean(axis=1)],
-            f"{task}_unseen_course": [unseen.mean(axis=1)],
-            f"{task}_gaps": [seen[-1] - unseen[-1]],
-        }
+            seen_rows.append(accuracy(forward(networks, X_seen)[-1], y_seen))
+            unseen_rows.append(accuracy(forward(networks, X_unseen)[-1], y_unseen))
+        given: list[Measured] = []
+        by_seed = [np.split(device.get(np.stack(rows)), len(seeds), axis=1) for rows in (seen_rows, unseen_rows)]
+        for bayes_accuracy, seen, unseen in zip(bayes_accuracies, *by_seed, strict=True):
+            given.append(
+                {
+                    f"{task}_bayes_accuracy": bayes_accuracy,
+                    f"{task}_seen_course": [seen.mean(axis=1)],
+                    f"{task}_unseen_course": [unseen.mean(axis=1)],
+                    f"{task}_gaps": [seen[-1] - unseen[-1]],
+                }
+            )
+        return given
 
-    stages: list[Stage] = []
+    stages: list[BatchStage] = []
     for task in TASKS:
-        points, bayes_accuracy = draw(generator(seed, NAME, f"data/{task}"), task)
-        stages += [partial(measure, task, points, bayes_accuracy, width) for width in WIDTHS]
+        drawn = [draw(generator(seed, NAME, f"data/{task}"), task) for seed in seeds]
+        points = Points(*(device.put(np.concatenate(parts)) for parts in zip(*(own for own, _ in drawn), strict=True)))
+        bayes_accuracies = [bayes_accuracy for _, bayes_accuracy in drawn]
+        stages += [partial(measure, task, points, bayes_accuracies, width) for width in WIDTHS]
     return stages
 
 

@@ -21,19 +21,33 @@ All logged widths are here; the logs tell nothing else of the design.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.kit.batch import batches, of_each_seed, one_stack
 from experiments.kit.claims import Claim
 from experiments.kit.data import GaussianMixture
+from experiments.kit.device import HOST, Device
 from experiments.kit.encoder import Measured
 from experiments.kit.metadata import Metadata, Plot, ResultKey
-from experiments.kit.networks import Floats, Labels, Layer, accuracy, forward, gradients, new_networks, sgd_step
+from experiments.kit.networks import (
+    Floats,
+    Labels,
+    Layer,
+    accuracy,
+    forward,
+    gradients,
+    new_networks,
+    sgd_step,
+    stretches,
+)
 from experiments.kit.seeds import generator
-from experiments.kit.stages import Deadline, Stage, follow
+from experiments.kit.stages import BatchStage, Deadline, follow_batch
 
 NAME: Final = "feature_competition_dynamics"
 CLASSES: Final = 5
@@ -64,6 +78,7 @@ METADATA = Metadata(
     question="Does a strong feature starve a weak one?",
     budget_s=100,
     memory_bytes=256 * 2**20,
+    gpu=True,
     result_keys=(
         ResultKey("strong_bayes_accuracy", (), "best possible accuracy by the strong block alone"),
         ResultKey("weak_bayes_accuracy", (), "best possible accuracy by the weak block alone"),
@@ -213,39 +228,54 @@ class Points(NamedTuple):
 
 def run(seed: int, budget: Deadline | float, scale: float = 1.0) -> Measured:
     """Measure the competition of two features, a stage for each width; `scale` shortens the training."""
-    return follow(stages(seed, scale), summary, budget)
+    return run_batch([seed], budget, scale)[0]
 
 
-def stages(seed: int, scale: float) -> list[Stage]:
+def run_batch(
+    seeds: Sequence[int], budget: Deadline | float, scale: float = 1.0, device: Device = HOST
+) -> list[Measured]:
+    """Do what `run` does for several seeds, their networks side by side on the device."""
+    return follow_batch(stages(seeds, scale, device), [summary] * len(seeds), budget)
+
+
+def stages(seeds: Sequence[int], scale: float, device: Device) -> list[BatchStage]:
     """Give a stage for each width; all of them see the same points."""
-    points = draw(generator(seed, NAME, "data"))
+    points = [_on(device, draw(generator(seed, NAME, "data"))) for seed in seeds]
+    X, y = np.concatenate([own.X for own in points]), np.concatenate([own.y for own in points])
+    network = device.put(np.arange(len(y))[:, np.newaxis])
     steps = max(1, round(STEPS * scale))
 
-    def measure(width: int) -> Measured:
-        fresh = new_networks(generator(seed, NAME, f"weights/{width}"), SETS, (2 * BLOCK, width, width, CLASSES))
-        networks = [(_in_each_condition(W), _in_each_condition(b)) for W, b in fresh]
-        rng = generator(seed, NAME, f"batches/{width}")
-        network = np.arange(len(points.y))[:, np.newaxis]
-        courses = []
-        step = 0
-        for share in SHARES:
-            while step < max(1, round(share * steps)):
-                batch = _in_each_condition(rng.integers(TRAIN, size=(SETS, BATCH)))
-                sgd_step(networks, points.X[network, batch], points.y[network, batch], LEARNING_RATE)
-                step += 1
-            courses.append((learned(networks, points), log_ratio(networks, points)))
-        course = np.stack([both for both, _ in courses], axis=-1)  # (blocks, conditions, shares)
-        ratios = np.exp(np.mean([ratio for _, ratio in courses], axis=0))
-        return {
-            "strong_bayes_accuracy": points.bayes[0, TOGETHER],
-            "weak_bayes_accuracy": points.bayes[1, TOGETHER],
-            "ratios": [ratios[TOGETHER]],
-            "ratios_equal": [ratios[EQUAL]],
-            "strong_course": [course[0]],
-            "weak_course": [course[1]],
-        }
+    def measure(width: int) -> list[Measured]:
+        sizes = (2 * BLOCK, width, width, CLASSES)
+        fresh = [new_networks(generator(seed, NAME, f"weights/{width}"), SETS, sizes) for seed in seeds]
+        networks = one_stack(
+            [[(_in_each_condition(W), _in_each_condition(b)) for W, b in own] for own in fresh], device
+        )
+        of_seeds = of_each_seed(networks, len(seeds))
+        rngs = [generator(seed, NAME, f"batches/{width}") for seed in seeds]
+        drawn = batches(rngs, TRAIN, (SETS, BATCH), steps, device, copies=len(CONDITIONS))
+        courses: list[list[tuple[NDArray[np.float64], NDArray[np.float64]]]] = [[] for _ in seeds]
+        for stretch in stretches(steps, SHARES):
+            for batch in islice(drawn, len(stretch)):
+                sgd_step(networks, X[network, batch], y[network, batch], LEARNING_RATE)
+            for course, own, seen in zip(courses, of_seeds, points, strict=True):
+                course.append((learned(own, seen, device), log_ratio(own, seen, device)))
+        return [_measured(course, own.bayes) for course, own in zip(courses, points, strict=True)]
 
     return [partial(measure, width) for width in WIDTHS]
+
+
+def _measured(courses: list[tuple[NDArray[np.float64], NDArray[np.float64]]], bayes: NDArray[np.float64]) -> Measured:
+    course = np.stack([both for both, _ in courses], axis=-1)  # (blocks, conditions, shares)
+    ratios = np.exp(np.mean([ratio for _, ratio in courses], axis=0))
+    return {
+        "strong_bayes_accuracy": bayes[0, TOGETHER],
+        "weak_bayes_accuracy": bayes[1, TOGETHER],
+        "ratios": [ratios[TOGETHER]],
+        "ratios_equal": [ratios[EQUAL]],
+        "strong_course": [course[0]],
+        "weak_course": [course[1]],
+    }
 
 
 def draw(rng: np.random.Generator) -> Points:
@@ -271,21 +301,21 @@ def draw(rng: np.random.Generator) -> Points:
     )
 
 
-def learned(networks: list[Layer], points: Points) -> NDArray[np.float64]:
+def learned(networks: list[Layer], points: Points, device: Device = HOST) -> NDArray[np.float64]:
     """Give what is learned of each block in each condition, (blocks, conditions): 0 at chance, 1 at the best possible.
 
     Of a block that says nothing of the class nothing can be learned: 0.
     """
-    right = [accuracy(forward(networks, X)[-1], points.y_fresh) for X in (points.strong, points.weak)]
+    right = [device.get(accuracy(forward(networks, X)[-1], points.y_fresh)) for X in (points.strong, points.weak)]
     above_chance = np.reshape(right, (2, len(CONDITIONS), SETS)).mean(axis=-1) - 1 / CLASSES
     tells = STRENGTHS.T > 0
     share: NDArray[np.float64] = tells * above_chance / np.where(tells, points.bayes - 1 / CLASSES, 1)
     return share
 
 
-def log_ratio(networks: list[Layer], points: Points) -> NDArray[np.float64]:
+def log_ratio(networks: list[Layer], points: Points, device: Device = HOST) -> NDArray[np.float64]:
     """Give the logarithm of the gradient ratio of the two blocks, on the first training points; (conditions, sets)."""
-    gradient, _ = gradients(networks, points.X[:, :FRESH], points.y[:, :FRESH])[0]
+    gradient = device.get(gradients(networks, points.X[:, :FRESH], points.y[:, :FRESH])[0][0])
     squares = (gradient.astype(np.float64) ** 2).sum(axis=-1).reshape(len(CONDITIONS), SETS, 2, BLOCK).sum(axis=-1)
     ratio: NDArray[np.float64] = np.log(squares[..., 0] / squares[..., 1]) / 2
     return ratio
@@ -320,6 +350,11 @@ def summary(measured: Measured) -> Measured:
         "starvation_widest": starvation[-1],
         "starvation_narrowest": starvation[0],
     }
+
+
+def _on(device: Device, points: Points) -> Points:
+    put = device.put
+    return Points(put(points.X), put(points.y), put(points.strong), put(points.weak), put(points.y_fresh), points.bayes)
 
 
 def _in_each_condition(of_sets: NDArray[Any]) -> NDArray[Any]:

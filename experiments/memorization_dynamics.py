@@ -17,20 +17,23 @@ Logged. Clean first at every level from 0 to 60 %; test accuracy .868 at 0 % fal
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.kit.batch import by_seed, one_stack
 from experiments.kit.claims import Claim
 from experiments.kit.data import GaussianMixture
+from experiments.kit.device import HOST, Device
 from experiments.kit.encoder import Measured
 from experiments.kit.measures import chance_earlier
 from experiments.kit.metadata import Metadata, Plot, ResultKey
-from experiments.kit.networks import accuracy, forward, new_networks, sgd_step
+from experiments.kit.networks import Floats, Labels, accuracy, forward, new_networks, sgd_step
 from experiments.kit.seeds import generator
-from experiments.kit.stages import Deadline, Stage, follow
+from experiments.kit.stages import BatchStage, Deadline, follow_batch
 
 NAME: Final = "memorization_dynamics"
 CLASSES: Final = 5
@@ -53,6 +56,7 @@ METADATA = Metadata(
     question="Are clean examples learned before corrupted ones?",
     budget_s=120,
     memory_bytes=256 * 2**20,
+    gpu=True,
     result_keys=(
         ResultKey("bayes_accuracy", (), "accuracy of the best possible classifier on the scored points"),
         ResultKey("final_accuracy", (5,), "held-out accuracy after the last epoch, by level"),
@@ -119,62 +123,125 @@ METADATA = Metadata(
 )
 
 
+class Points(NamedTuple):
+    """The points of one seed, (samples, inputs), and their classes: to train on, pick an epoch on, and score it on."""
+
+    X: Floats
+    truth: Labels
+    X_pick: Floats
+    y_pick: Labels
+    X_score: Floats
+    y_score: Labels
+    bayes_accuracy: NDArray[np.float64]
+
+
+class Course(NamedTuple):
+    """What one seed's networks did: clean_first, the final fit, and the two accuracies, each (epochs, networks)."""
+
+    clean_first: float
+    fit: float
+    picked: NDArray[np.float64]
+    scored: NDArray[np.float64]
+
+
 def run(seed: int, budget: Deadline | float, scale: float = 1.0) -> Measured:
     """Measure the order of learning, a stage for each corruption level; `scale` shortens the training."""
-    return follow(stages(seed, scale), summary, budget)
+    return run_batch([seed], budget, scale)[0]
 
 
-def stages(seed: int, scale: float) -> list[Stage]:
-    """Give a stage for each corruption level, the control last; all of them see the same points."""
-    rng = generator(seed, NAME, "data")
+def run_batch(
+    seeds: Sequence[int], budget: Deadline | float, scale: float = 1.0, device: Device = HOST
+) -> list[Measured]:
+    """Do what `run` does for several seeds, their networks side by side on the device."""
+    return follow_batch(stages(seeds, scale, device), [summary] * len(seeds), budget)
+
+
+def stages(seeds: Sequence[int], scale: float, device: Device) -> list[BatchStage]:
+    """Give a stage for each corruption level, the control last; all of a seed's networks see the same points."""
+    points = [draw(generator(seed, NAME, "data")) for seed in seeds]
+    X, _, X_pick, y_pick, X_score, y_score = (device.put(np.stack([own[part] for own in points])) for part in range(6))
+    networks_of_all = np.arange(len(seeds) * NETWORKS)[:, np.newaxis]
+    network, owner = device.put(networks_of_all), device.put(networks_of_all // NETWORKS)
+    epochs = max(2, round(EPOCHS * scale))
+
+    def train(level: float) -> list[Course]:
+        labels = [
+            draw_labels(generator(seed, NAME, f"labels/{level}"), own.truth, level)
+            for seed, own in zip(seeds, points, strict=True)
+        ]
+        y = device.put(np.concatenate([own for _, own in labels]))
+        sizes = (DIMENSIONS, WIDTH, WIDTH, CLASSES)
+        fresh = [new_networks(generator(seed, NAME, f"weights/{level}"), NETWORKS, sizes) for seed in seeds]
+        networks = one_stack(fresh, device)
+        of_seeds = by_seed(networks, len(seeds))
+        given = y.reshape(len(seeds), NETWORKS, TRAIN)
+        orders = [np.tile(np.arange(TRAIN), (NETWORKS, 1)) for _ in seeds]
+        # The epoch; what is never learned comes after all the rest.
+        learned = device.put(np.full(given.shape, np.inf))
+        picked, scored = [], []
+        rngs = [generator(seed, NAME, f"batches/{level}") for seed in seeds]
+        for epoch in range(epochs):
+            orders = [rng.permuted(order, axis=1) for rng, order in zip(rngs, orders, strict=True)]
+            order = device.put(np.concatenate(orders))
+            for start in range(0, TRAIN, BATCH):
+                batch = order[:, start : start + BATCH]
+                sgd_step(networks, X[owner, batch], y[network, batch], LEARNING_RATE)
+            fits = forward(of_seeds, X[:, np.newaxis])[-1].argmax(axis=-1) == given
+            learned = np.where(fits, np.minimum(learned, epoch), learned)
+            picked.append(accuracy(forward(of_seeds, X_pick[:, np.newaxis])[-1], y_pick[:, np.newaxis]))
+            scored.append(accuracy(forward(of_seeds, X_score[:, np.newaxis])[-1], y_score[:, np.newaxis]))
+        when, fit = device.get(learned), device.get(fits)
+        picks, scores = device.get(np.stack(picked)), device.get(np.stack(scored))
+        return [
+            Course(clean_first(when[seed], corrupted), float(fit[seed].mean()), picks[:, seed], scores[:, seed])
+            for seed, (corrupted, _) in enumerate(labels)
+        ]
+
+    def measure(level: float) -> list[Measured]:
+        given: list[Measured] = []
+        for own, course in zip(points, train(level), strict=True):
+            best = course.picked.argmax(axis=0)
+            given.append(
+                {
+                    "bayes_accuracy": own.bayes_accuracy,
+                    "final_accuracy": [course.scored[-1].mean()],
+                    "best_accuracy": [course.scored[best, np.arange(NETWORKS)].mean()],
+                    "best_epoch": [best.mean() + 1],
+                    "train_fit": [course.fit],
+                    "clean_first": [course.clean_first] if level > 0 else [],
+                }
+            )
+        return given
+
+    def measure_all_random() -> list[Measured]:
+        return [
+            {"clean_first_all_random": course.clean_first, "all_random_train_fit": course.fit}
+            for course in train(ALL_RANDOM)
+        ]
+
+    return [*(partial(measure, level) for level in LEVELS), measure_all_random]
+
+
+def draw(rng: np.random.Generator) -> Points:
+    """Draw the points of one seed."""
     mixture = GaussianMixture.draw(rng, CLASSES, DIMENSIONS, SEPARATION)
     X, truth = mixture.sample(rng, TRAIN)
     X_pick, y_pick = mixture.sample(rng, HELD_OUT)
     X_score, y_score = mixture.sample(rng, HELD_OUT)
-    epochs = max(2, round(EPOCHS * scale))
-    bayes_accuracy = accuracy(mixture.bayes_logits(X_score), y_score)
+    return Points(X, truth, X_pick, y_pick, X_score, y_score, accuracy(mixture.bayes_logits(X_score), y_score))
 
-    def train(level: float) -> tuple[float, float, NDArray[np.float64], NDArray[np.float64]]:
-        """Give clean_first, the final fit, and the picking and the scored accuracy, each (epochs, networks)."""
-        rng = generator(seed, NAME, f"labels/{level}")
-        corrupted = rng.random((NETWORKS, TRAIN)) < level
-        y = (truth + corrupted * rng.integers(1, CLASSES, size=(NETWORKS, TRAIN))) % CLASSES
-        networks = new_networks(
-            generator(seed, NAME, f"weights/{level}"), NETWORKS, (DIMENSIONS, WIDTH, WIDTH, CLASSES)
-        )
-        order = np.tile(np.arange(TRAIN), (NETWORKS, 1))
-        learned = np.full((NETWORKS, TRAIN), np.inf)  # the epoch; what is never learned comes after all the rest
-        picked, scored = np.empty((epochs, NETWORKS)), np.empty((epochs, NETWORKS))
-        rng = generator(seed, NAME, f"batches/{level}")
-        for epoch in range(epochs):
-            order = rng.permuted(order, axis=1)
-            for start in range(0, TRAIN, BATCH):
-                batch = order[:, start : start + BATCH]
-                sgd_step(networks, X[batch], np.take_along_axis(y, batch, axis=1), LEARNING_RATE)
-            fits = forward(networks, X[np.newaxis])[-1].argmax(axis=-1) == y
-            learned[fits] = np.minimum(learned[fits], epoch)
-            picked[epoch] = accuracy(forward(networks, X_pick[np.newaxis])[-1], y_pick)
-            scored[epoch] = accuracy(forward(networks, X_score[np.newaxis])[-1], y_score)
-        orders = [chance_earlier(when[~bad], when[bad]) for when, bad in zip(learned, corrupted, strict=True)]
-        return float(np.mean(orders)), float(fits.mean()), picked, scored
 
-    def measure(level: float) -> Measured:
-        clean_first, fit, picked, scored = train(level)
-        best = picked.argmax(axis=0)
-        return {
-            "bayes_accuracy": bayes_accuracy,
-            "final_accuracy": [scored[-1].mean()],
-            "best_accuracy": [scored[best, np.arange(NETWORKS)].mean()],
-            "best_epoch": [best.mean() + 1],
-            "train_fit": [fit],
-            "clean_first": [clean_first] if level > 0 else [],
-        }
+def draw_labels(rng: np.random.Generator, truth: Labels, level: float) -> tuple[NDArray[np.bool_], Labels]:
+    """Draw which examples each network gets a false label for, and the labels given; both (networks, samples)."""
+    corrupted = rng.random((NETWORKS, TRAIN)) < level
+    given: Labels = (truth + corrupted * rng.integers(1, CLASSES, size=(NETWORKS, TRAIN))) % CLASSES
+    return corrupted, given
 
-    def measure_all_random() -> Measured:
-        clean_first, fit, _, _ = train(ALL_RANDOM)
-        return {"clean_first_all_random": clean_first, "all_random_train_fit": fit}
 
-    return [*(partial(measure, level) for level in LEVELS), measure_all_random]
+def clean_first(learned: NDArray[np.float64], corrupted: NDArray[np.bool_]) -> float:
+    """Give the chance that a clean example is learned before a corrupted one; both (networks, samples)."""
+    orders = [chance_earlier(when[~bad], when[bad]) for when, bad in zip(learned, corrupted, strict=True)]
+    return float(np.mean(orders))
 
 
 def summary(measured: Measured) -> Measured:

@@ -16,20 +16,24 @@ for the lazy regime; no untrained network was measured.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from itertools import combinations
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from experiments.kit.batch import batches, of_each_seed, one_stack
 from experiments.kit.claims import Claim
 from experiments.kit.data import GaussianMixture
+from experiments.kit.device import HOST, Device
 from experiments.kit.encoder import Measured
 from experiments.kit.measures import linear_cka
 from experiments.kit.metadata import Metadata, Plot, ResultKey
-from experiments.kit.networks import Floats, Layer, accuracy, forward, new_networks, sgd_step
+from experiments.kit.networks import Floats, Labels, Layer, accuracy, forward, new_networks, sgd_step
 from experiments.kit.seeds import generator
-from experiments.kit.stages import Deadline, Stage, follow
+from experiments.kit.stages import BatchStage, Deadline, follow_batch
 
 NAME: Final = "representation_alignment"
 CLASSES: Final = 5
@@ -51,6 +55,7 @@ METADATA = Metadata(
     question="Do wider networks from different seeds represent alike, and is it training that makes them?",
     budget_s=60,
     memory_bytes=256 * 2**20,
+    gpu=True,
     result_keys=(
         ResultKey("bayes_accuracy", (), "accuracy of the best possible classifier on the fresh points"),
         ResultKey("test_accuracy", (4,), "accuracy on the fresh points after training, by width"),
@@ -107,45 +112,75 @@ METADATA = Metadata(
 )
 
 
+class Points(NamedTuple):
+    """The points of one seed, (samples, inputs), to train on and fresh ones."""
+
+    X: Floats
+    y: Labels
+    X_fresh: Floats
+    y_fresh: Labels
+    bayes_accuracy: NDArray[np.float64]
+
+
 def run(seed: int, budget: Deadline | float, scale: float = 1.0) -> Measured:
     """Measure the alignment before and after training, a stage for each width; `scale` shortens the training."""
-    return follow(stages(seed, scale), summary, budget)
+    return run_batch([seed], budget, scale)[0]
 
 
-def stages(seed: int, scale: float) -> list[Stage]:
-    """Give a stage for each width; all of them see the same points."""
-    rng = generator(seed, NAME, "data")
+def run_batch(
+    seeds: Sequence[int], budget: Deadline | float, scale: float = 1.0, device: Device = HOST
+) -> list[Measured]:
+    """Do what `run` does for several seeds, their networks side by side on the device."""
+    return follow_batch(stages(seeds, scale, device), [summary] * len(seeds), budget)
+
+
+def stages(seeds: Sequence[int], scale: float, device: Device) -> list[BatchStage]:
+    """Give a stage for each width; all of a seed's networks see the same points."""
+    points = [draw(generator(seed, NAME, "data")) for seed in seeds]
+    X, y, X_fresh, y_fresh = (device.put(np.stack([own[part] for own in points])) for part in range(4))
+    owner = device.put(np.repeat(np.arange(len(seeds)), NETWORKS)[:, np.newaxis])
+    steps = max(1, round(STEPS * scale))
+
+    def measure(width: int) -> list[Measured]:
+        sizes = (DIMENSIONS, width, width, CLASSES)
+        fresh = [new_networks(generator(seed, NAME, f"weights/{width}"), NETWORKS, sizes) for seed in seeds]
+        networks = one_stack(fresh, device)
+        of_seeds = of_each_seed(networks, len(seeds))
+        initial = networks[1][0].copy().reshape(len(seeds), NETWORKS, width, width)
+        untrained = [alignment(own, X) for own, X in zip(of_seeds, X_fresh, strict=True)]
+
+        rngs = [generator(seed, NAME, f"batches/{width}") for seed in seeds]
+        for batch in batches(rngs, TRAIN, (NETWORKS, BATCH), steps, device):
+            sgd_step(networks, X[owner, batch], y[owner, batch], LEARNING_RATE)
+
+        given: list[Measured] = []
+        for seed, own in enumerate(of_seeds):
+            first_untrained, last_untrained = untrained[seed]
+            first, last = alignment(own, X_fresh[seed])
+            logits = forward(own, X_fresh[seed][np.newaxis])[-1]
+            movement = np.linalg.norm(own[1][0] - initial[seed]) / np.linalg.norm(initial[seed])
+            given.append(
+                {
+                    "bayes_accuracy": points[seed].bayes_accuracy,
+                    "cka_first_untrained": [first_untrained],
+                    "cka_last_untrained": [last_untrained],
+                    "cka_first_trained": [first],
+                    "cka_last_trained": [last],
+                    "test_accuracy": [device.get(accuracy(logits, y_fresh[seed])).mean()],
+                    "weight_movement": [float(movement)],
+                }
+            )
+        return given
+
+    return [partial(measure, width) for width in WIDTHS]
+
+
+def draw(rng: np.random.Generator) -> Points:
+    """Draw the points of one seed, and with them the accuracy of the best possible classifier on the fresh ones."""
     mixture = GaussianMixture.draw(rng, CLASSES, DIMENSIONS, SEPARATION, CLOUDS)
     X, y = mixture.sample(rng, TRAIN)
     X_fresh, y_fresh = mixture.sample(rng, FRESH)
-    steps = max(1, round(STEPS * scale))
-    bayes_accuracy = accuracy(mixture.bayes_logits(X_fresh), y_fresh)
-
-    def measure(width: int) -> Measured:
-        networks = new_networks(
-            generator(seed, NAME, f"weights/{width}"), NETWORKS, (DIMENSIONS, width, width, CLASSES)
-        )
-        initial = networks[1][0].copy()
-        first_untrained, last_untrained = alignment(networks, X_fresh)
-
-        rng = generator(seed, NAME, f"batches/{width}")
-        for _ in range(steps):
-            batch = rng.integers(TRAIN, size=(NETWORKS, BATCH))
-            sgd_step(networks, X[batch], y[batch], LEARNING_RATE)
-
-        first, last = alignment(networks, X_fresh)
-        logits = forward(networks, X_fresh[np.newaxis])[-1]
-        return {
-            "bayes_accuracy": bayes_accuracy,
-            "cka_first_untrained": [first_untrained],
-            "cka_last_untrained": [last_untrained],
-            "cka_first_trained": [first],
-            "cka_last_trained": [last],
-            "test_accuracy": [accuracy(logits, y_fresh).mean()],
-            "weight_movement": [np.linalg.norm(networks[1][0] - initial) / np.linalg.norm(initial)],
-        }
-
-    return [partial(measure, width) for width in WIDTHS]
+    return Points(X, y, X_fresh, y_fresh, accuracy(mixture.bayes_logits(X_fresh), y_fresh))
 
 
 def summary(measured: Measured) -> Measured:

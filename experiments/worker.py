@@ -22,14 +22,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from experiments import NAMES, Experiment, load
-from experiments.kit.encoder import encode, finite_only
+from experiments import NAMES, BatchExperiment, Experiment, load
+from experiments.kit.device import HOST, Device, NoGpuError, gpu
+from experiments.kit.encoder import Measured, encode, finite_only
 from experiments.kit.files import load_checkpoint, save_checkpoint, write
 from experiments.kit.naming import MAX_SEED, WorkunitName, parse_workunit_name
-from experiments.kit.order import Order, OrderError, read_order
-from experiments.kit.stages import Checkpoint, Deadline
+from experiments.kit.order import MAX_SEEDS, Order, OrderError, read_order
+from experiments.kit.stages import Checkpoint, Deadline, of_each_seed
 
 INPUT_FILE: Final = "wu.json"
 INIT_FILE: Final = "init_data.xml"
@@ -53,21 +54,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if described is not None:
         print(encode(load(described).METADATA.as_json()), end="")
         return 0
+    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+        # Before numpy is loaded: a task has one core, and threads would take its neighbours'.
+        os.environ[variable] = "1"
     try:
         order = read_order(options, _read_input(folder), _read_name(folder), NAMES)
+        if not _leave(folder, perform(order, load, folder)):
+            return 1
+        (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+        write(folder / FINISH_FILE, "")
     except OrderError as error:
         print(f"experiments.worker: {error}", file=sys.stderr)
         refused = {"completed": 0.0, "partial": 1, "ended": "refused", "error": error.word, "measured": {}}
         _leave(folder, refused)
         return 2
-    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
-        # Before numpy is loaded: a task has one core, and threads would take its neighbours'.
-        os.environ[variable] = "1"
-    try:
-        if not _leave(folder, perform(order, load, folder)):
-            return 1
-        (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
-        write(folder / FINISH_FILE, "")
     except KeyboardInterrupt:
         print("experiments.worker: interrupted; started again, it goes on from its checkpoint", file=sys.stderr)
         return 130
@@ -78,14 +78,10 @@ def perform(order: Order, find: Callable[[str], Experiment], folder: Path) -> di
     """Run the experiment that `find` gives for its name, and give the content of its result file.
 
     If the experiment fails or its time is up, the result has what the stages until then measured, with partial = 1.
+    Raises OrderError if this experiment, or this machine, has not what the order needs.
     """
     begin = time.monotonic()
-    run: dict[str, Any] = {
-        "experiment": order.experiment,
-        "seed": order.seed,
-        "seed_source": order.seed_source,
-        "scale": order.scale,
-    }
+    run = _identity(order)
     reached, spent_s, checkpoint = Checkpoint(), 0.0, "none"
     error: str | None = None
 
@@ -99,6 +95,7 @@ def perform(order: Order, find: Callable[[str], Experiment], folder: Path) -> di
 
     try:
         experiment = find(order.experiment)
+        device = _device(order, experiment)
         run["version"] = experiment.METADATA.version
         # A seed that the system drew is taken from the checkpoint: a restart would draw another one.
         known = {key: value for key, value in run.items() if key != "seed" or order.seed_source != "random"}
@@ -107,16 +104,19 @@ def perform(order: Order, find: Callable[[str], Experiment], folder: Path) -> di
         budget_s = experiment.METADATA.budget_s if order.budget_s is None else order.budget_s
         with _stopped_after(budget_s - spent_s):
             deadline = Deadline(budget_s - spent_s, checkpoint=reached, on_stage=on_stage)
-            measured = experiment.run(run["seed"], deadline, order.scale)
-        completed = measured.pop("completed")
+            measured = _measured(experiment, order, run["seed"], deadline, device)
+        completed = min(own.pop("completed") for own in measured)
         ended = "complete" if completed == 1 else "budget"
+    except OrderError:
+        raise
     except Exception as failure:
-        measured, completed = reached.measured, reached.done / max(1, reached.stages)
+        measured, completed = of_each_seed(reached.measured, order.seeds), reached.done / max(1, reached.stages)
         ended = "budget" if isinstance(failure, OutOfTimeError) else "error"
         if ended == "error":
             error = type(failure).__name__
             logger.exception("%s failed after %.0f %% of its stages", order.experiment, 100 * completed)
-    finite, omitted = finite_only(measured)
+    finite = [finite_only(own) for own in measured]
+    omitted = sorted({key for _, keys in finite for key in keys})
     if omitted and error is None:
         error = "NotFinite"
     result = {
@@ -128,9 +128,52 @@ def perform(order: Order, find: Callable[[str], Experiment], folder: Path) -> di
         "ended": ended,
         "checkpoint": checkpoint,
         "omitted": omitted,
-        "measured": finite,
     }
+    if order.seeds == 1:
+        result["measured"] = finite[0][0]
+    else:
+        seeds = _seeds(run["seed"], order.seeds)
+        result["runs"] = [{"seed": seed, "measured": own} for seed, (own, _) in zip(seeds, finite, strict=True)]
     return result if error is None else {**result, "error": error}
+
+
+def _identity(order: Order) -> dict[str, Any]:
+    """What tells one run from another one, for its result and its checkpoint; the version is added to it."""
+    run: dict[str, Any] = {
+        "experiment": order.experiment,
+        "seed": order.seed,
+        "seed_source": order.seed_source,
+        "scale": order.scale,
+    }
+    if order.gpu:
+        run["gpu"] = 1  # its numbers aren't those of a CPU, digit by digit
+    if order.seeds > 1:
+        run["seeds"] = order.seeds
+    return run
+
+
+def _device(order: Order, experiment: Experiment) -> Device:
+    if order.is_batch and not experiment.METADATA.gpu:
+        raise OrderError("NoGpuVariant", f"{order.experiment} runs from one seed on a CPU; leave out --gpu and --seeds")
+    try:
+        return gpu() if order.gpu else HOST
+    except NoGpuError as error:
+        raise OrderError("NoGpu", str(error)) from error
+
+
+def _measured(
+    experiment: Experiment, order: Order, first_seed: int, deadline: Deadline, device: Device
+) -> list[Measured]:
+    """Run the experiment from one seed or several; give what each measured."""
+    if not order.is_batch:
+        return [experiment.run(first_seed, deadline, order.scale)]
+    batch = cast("BatchExperiment", experiment)
+    return batch.run_batch(_seeds(first_seed, order.seeds), deadline, order.scale, device)
+
+
+def _seeds(first: int, count: int) -> list[int]:
+    """The seeds of a batch, going on from 0 after the largest one."""
+    return [(first + number) % (MAX_SEED + 1) for number in range(count)]
 
 
 def _peak_memory() -> int:
@@ -187,6 +230,8 @@ def _options(arguments: Sequence[str] | None) -> dict[str, Any]:
     parser.add_argument("--experiment", help=f"one of {', '.join(NAMES)}")
     parser.add_argument("--seed", help=f"an integer from 0 to {MAX_SEED}")
     parser.add_argument("--scale", help="share of the full length of training, above 0 and up to 1")
+    parser.add_argument("--gpu", action="store_const", const=True, help="run on this machine's GPU, by way of CuPy")
+    parser.add_argument("--seeds", metavar="N", help=f"run N seeds side by side, from --seed on; up to {MAX_SEEDS}")
     parser.add_argument("--budget", dest="budget_s", metavar="SECONDS", help="end the run after this")
     parser.add_argument(
         "--describe", metavar="EXPERIMENT", choices=NAMES, help="print its metadata as JSON, run nothing"

@@ -6,15 +6,20 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from axiomd.science.catalogue import CatalogueEntry
+from experiments.kit.naming import MAX_SEED
 
 LONGEST_LIST: Final = 100_000
 """The most numbers that a result may hold under one key; no declared shape is larger."""
+
+MOST_RUNS: Final = 1024
+"""The most seeds that one result may hold: as many as a worker runs side by side."""
 
 
 def problems(result: object, entry: CatalogueEntry) -> list[str]:
     """Say what is wrong with a result of this experiment; an empty list if nothing is.
 
-    A run that ended early lacks keys, and its lists are shorter in their first axis. Only a complete one needs all.
+    A run that ended early lacks keys, and its lists are shorter in their first axis. Only a complete one needs all. The
+    result of several seeds has `runs` instead of `measured`: a list of objects, each with a seed and what it measured.
     """
     if not isinstance(result, dict):
         return ["the result is no JSON object"]
@@ -23,11 +28,35 @@ def problems(result: object, entry: CatalogueEntry) -> list[str]:
         found.append(f"it is not of {entry.name} version {entry.version}")
     if not _is_number(result.get("completed")) or not 0 <= result["completed"] <= 1:
         found.append("completed is no share from 0 to 1")
-    measured = result.get("measured")
-    if not isinstance(measured, dict):
-        return [*found, "measured is no JSON object"]
     is_complete = result.get("ended") == "complete" and not result.get("omitted")
-    return found + _problems_of_keys(measured, entry.shapes, is_complete=is_complete)
+    if "runs" not in result:
+        return found + _problems_of_measured(result.get("measured"), entry, is_complete=is_complete)
+    if "measured" in result:
+        found.append("it has both measured and runs")
+    return found + _problems_of_runs(result["runs"], entry, is_complete=is_complete)
+
+
+def _problems_of_runs(runs: object, entry: CatalogueEntry, *, is_complete: bool) -> list[str]:
+    if not isinstance(runs, list) or not 1 <= len(runs) <= MOST_RUNS:
+        return [f"runs is no list of 1 to {MOST_RUNS} runs"]
+    found: dict[str, None] = {}  # each said once, however many runs have it
+    seeds = set()
+    for run in runs:
+        seed = run.get("seed") if isinstance(run, dict) else None
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= MAX_SEED:
+            found["a run has no seed"] = None
+            continue
+        if seed in seeds:
+            found[f"seed {seed} is there twice"] = None
+        seeds.add(seed)
+        found |= dict.fromkeys(_problems_of_measured(run.get("measured"), entry, is_complete=is_complete))
+    return list(found)
+
+
+def _problems_of_measured(measured: object, entry: CatalogueEntry, *, is_complete: bool) -> list[str]:
+    if not isinstance(measured, dict):
+        return ["measured is no JSON object"]
+    return _problems_of_keys(measured, entry.shapes, is_complete=is_complete)
 
 
 def _problems_of_keys(

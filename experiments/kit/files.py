@@ -54,7 +54,8 @@ def load_checkpoint(path: Path, run: Mapping[str, Any]) -> tuple[dict[str, Any],
     """Give the run that the file is of, where it came to, the seconds it took until there, and a word on the file.
 
     The word is "continued", "none" where there is no file, or "of another run" (one that differs from `run` in the
-    version, say, or the seed) or "unreadable": with these, nothing is taken from the file.
+    version, say, or the seed) or "unreadable": with these, nothing is taken from the file. A `run` without a seed goes
+    on with any.
     """
     import numpy as np  # noqa: PLC0415
 
@@ -63,7 +64,7 @@ def load_checkpoint(path: Path, run: Mapping[str, Any]) -> tuple[dict[str, Any],
         with np.load(path, allow_pickle=False) as file:
             head = json.loads(file[_HEAD].tobytes())
             state = {name.removeprefix(_STATE): file[name] for name in file.files if name != _HEAD}
-        if any(head["run"].get(key) != value for key, value in run.items()):
+        if {"seed": head["run"].get("seed"), **run} != head["run"]:
             return *nothing, "of another run"
         reached = Checkpoint(int(head["done"]), int(head["stages"]), dict(head["measured"]), state)
         return dict(head["run"]), reached, float(head["elapsed_s"]), "continued"

@@ -45,7 +45,7 @@ class Metadata:
     version: counted up whenever the numbers of an equal seed change.
     budget_s: the seconds a full run may take on one core, about four times what it takes on a core of the year 2023.
     memory_bytes: the most memory that a run holds, with room to spare.
-    gpu: whether it can run on a GPU.
+    gpu: whether it has a `run_batch`, for several seeds side by side and for a GPU.
     variant_of: the experiment that this one is a slow variant of, run only where it is asked for by its name.
     """
 

@@ -1,7 +1,8 @@
 """Stacks of small ReLU networks, trained side by side by plain SGD.
 
 A stack is `count` networks of one shape. Every array has the network as its first axis, so one batched matrix product
-serves them all; an axis of length 1 in the inputs is shared by all networks.
+serves them all; an axis of length 1 in the inputs is shared by all networks. What takes layers
+works on any device (see `device`) that holds them and the inputs; a learning rate of each network's own, on the host.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def gradients(layers: list[Layer], X: Floats, y: Labels, scale: float | Floats =
     """
     outputs = forward(layers, X)
     gradient = np.exp(log_softmax(outputs[-1]))
-    gradient -= y[..., np.newaxis] == np.arange(gradient.shape[-1])
+    gradient -= y[..., np.newaxis] == np.arange(gradient.shape[-1], like=gradient)
     gradient *= np.float32(scale / np.float32(X.shape[1]))  # here, where the array is smallest
     return backward(layers, X, outputs, gradient)
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 from experiments.kit.naming import MAX_SEED, WorkunitName
 
 MAX_BUDGET_S: Final = 86_400.0
+MAX_SEEDS: Final = 1024
 
 
 class OrderError(Exception):
@@ -25,13 +26,23 @@ class OrderError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to run. seed_source: "input", "name" or "random"; budget_s: None for the experiment's own."""
+    """What to run. seed_source: "input", "name" or "random"; budget_s: None for the experiment's own.
+
+    gpu: whether on a GPU. seeds: how many, from `seed` on.
+    """
 
     experiment: str
     seed: int
     seed_source: str
     scale: float
     budget_s: float | None
+    gpu: bool = False
+    seeds: int = 1
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether it takes an experiment's batch variant: a GPU, or several seeds side by side."""
+        return self.gpu or self.seeds > 1
 
 
 def read_order(
@@ -41,7 +52,8 @@ def read_order(
 
     names: the experiments there are; where there is but one, it needn't be named. Without a seed in any of the three
     the system's randomness gives one. Raises OrderError for an unknown experiment, a seed that isn't an integer from 0
-    to MAX_SEED, a scale outside (0, 1], or a budget outside (0, MAX_BUDGET_S] seconds.
+    to MAX_SEED, a scale outside (0, 1], a budget outside (0, MAX_BUDGET_S] seconds, a `gpu` that isn't true or false,
+    or a number of seeds that isn't an integer from 1 to MAX_SEEDS.
     """
     wanted = {**given, **options}
     only = next(iter(names)) if len(names) == 1 else None
@@ -49,24 +61,29 @@ def read_order(
     if experiment is None:
         raise OrderError("NoExperiment", f"no experiment is named; choose one by --experiment: {', '.join(names)}")
     if experiment not in names:
-        there_are = ", ".join(names)
-        raise OrderError("UnknownExperiment", f"unknown experiment {str(experiment)[:40]!r}; there are {there_are}")
+        raise OrderError(
+            "UnknownExperiment", f"unknown experiment {str(experiment)[:40]!r}; --help names all there are"
+        )
     if "seed" in wanted:
-        seed, seed_source = _seed(wanted["seed"]), "input"
+        seed, seed_source = _integer("BadSeed", "seed", wanted["seed"], 0, MAX_SEED), "input"
     elif workunit:
         seed, seed_source = workunit.seed, "name"
     else:
         seed, seed_source = secrets.randbelow(MAX_SEED + 1), "random"
     scale = _positive("BadScale", "scale", wanted.get("scale", 1.0), 1.0)
     budget_s = _positive("BadBudget", "budget", wanted["budget_s"], MAX_BUDGET_S) if "budget_s" in wanted else None
-    return Order(experiment, seed, seed_source, scale, budget_s)
+    gpu = wanted.get("gpu", False)
+    if not isinstance(gpu, bool):
+        raise OrderError("BadGpu", f"gpu is true or false, not {str(gpu)[:40]!r}")
+    seeds = _integer("BadSeeds", "number of seeds", wanted.get("seeds", 1), 1, MAX_SEEDS)
+    return Order(experiment, seed, seed_source, scale, budget_s, gpu, seeds)
 
 
-def _seed(value: object) -> int:
+def _integer(word: str, name: str, value: object, least: int, most: int) -> int:
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,19}", value):
         value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_SEED:
-        raise OrderError("BadSeed", f"the seed is an integer from 0 to {MAX_SEED}, not {str(value)[:40]!r}")
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise OrderError(word, f"the {name} is an integer from {least} to {most}, not {str(value)[:40]!r}")
     return value
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 from experiments.kit.encoder import Measured, plain_values
@@ -15,6 +16,9 @@ Stage: TypeAlias = Callable[[], Measured]
 It gives what it measured. A list goes to the end of what earlier stages measured under the same key, so a stage that
 measures one width gives lists of one entry; a number stands for itself.
 """
+
+BatchStage: TypeAlias = Callable[[], Sequence[Measured]]
+"""A stage that several seeds go through side by side; gives what each of them measured."""
 
 State: TypeAlias = dict[str, Any]
 """Arrays that a later stage needs of an earlier one, such as the masks of a pruning, by name."""
@@ -95,3 +99,43 @@ def follow(
     if complete:
         measured |= plain_values(summary(measured))
     return {**measured, "completed": reached.done / reached.stages}
+
+
+def follow_batch(
+    stages: Sequence[BatchStage], summaries: Sequence[Callable[[Measured], Measured]], budget: Deadline | float
+) -> list[Measured]:
+    """Run the stages of several seeds within a budget, and give for each what `follow` would give for it alone.
+
+    summaries: one for each seed. A checkpoint holds all seeds: see `of_each_seed`.
+    """
+
+    def summary(measured: Measured) -> Measured:
+        own = of_each_seed(measured, len(summaries))
+        return _of_all_seeds([summary(part) for summary, part in zip(summaries, own, strict=True)])
+
+    def together(stage: BatchStage) -> Measured:
+        return _of_all_seeds(stage())
+
+    measured = follow([partial(together, stage) for stage in stages], summary, budget)
+    completed = measured.pop("completed")
+    return [{**own, "completed": completed} for own in of_each_seed(measured, len(summaries))]
+
+
+def of_each_seed(measured: Measured, seeds: int) -> list[Measured]:
+    """Take apart what `seeds` seeds measured together, where the keys of the first one begin with "0/", and so on.
+
+    The keys of a seed that runs alone are as it measured them.
+    """
+    if seeds == 1:
+        return [dict(measured)]
+    parts: list[Measured] = [{} for _ in range(seeds)]
+    for key, value in measured.items():
+        number, _, own = key.partition("/")
+        parts[int(number)][own] = value
+    return parts
+
+
+def _of_all_seeds(parts: Sequence[Measured]) -> Measured:
+    if len(parts) == 1:
+        return dict(parts[0])
+    return {f"{number}/{key}": value for number, part in enumerate(parts) for key, value in part.items()}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -34,7 +35,7 @@ from experiments.kit.networks import (
     stretches,
 )
 from experiments.kit.seeds import generator
-from experiments.kit.stages import Checkpoint, Deadline, Stage, follow
+from experiments.kit.stages import BatchStage, Checkpoint, Deadline, Stage, follow, follow_batch, of_each_seed
 
 RNG = np.random.default_rng
 
@@ -361,13 +362,61 @@ def test_what_is_done_is_not_run_again() -> None:
 
         return [partial(stage, number) for number in range(4)]
 
-    def nothing_more(_: Measured) -> Measured:
-        return {}
-
     state: dict[str, Any] = {}
-    whole = follow(stages(state), nothing_more, 5.0, state)
+    whole = follow(stages(state), _nothing_more, 5.0, state)
     reached = Checkpoint(done=2, stages=4, measured={"sums": [0, 1]}, state={"sum": 1})
     state = {}
     ran.clear()
-    assert follow(stages(state), nothing_more, Deadline(5, checkpoint=reached), state) == whole
+    assert follow(stages(state), _nothing_more, Deadline(5, checkpoint=reached), state) == whole
     assert ran == [2, 3]
+
+
+def _of_two_seeds(clock: _Clock) -> list[BatchStage]:
+    def stage(number: int) -> list[Measured]:
+        clock.now += 10
+        return [{"a/b": [10 * seed + number], "last": np.float64(seed)} for seed in (1, 2)]
+
+    return [partial(stage, number) for number in range(3)]
+
+
+def _first_of(seed: int) -> Callable[[Measured], Measured]:
+    return lambda measured: {"first": measured["a/b"][0], "seed": seed}
+
+
+def test_each_seed_of_a_batch_gets_its_own_numbers_and_summary() -> None:
+    measured = follow_batch(_of_two_seeds(_Clock()), [_first_of(1), _first_of(2)], 5.0)
+    assert measured == [
+        {"a/b": [10, 11, 12], "last": 1.0, "first": 10, "seed": 1, "completed": 1.0},
+        {"a/b": [20, 21, 22], "last": 2.0, "first": 20, "seed": 2, "completed": 1.0},
+    ]
+    assert all(isinstance(value, float) for value in (measured[0]["last"], measured[1]["last"]))
+
+
+def test_the_checkpoint_of_a_batch_tells_the_seeds_apart() -> None:
+    clock = _Clock()
+    summaries = [_first_of(1), _first_of(2)]
+    stopped = Deadline(15, clock=clock)
+    measured = follow_batch(_of_two_seeds(clock), summaries, stopped)
+    assert measured == [
+        {"a/b": [10], "last": 1.0, "completed": pytest.approx(1 / 3)},
+        {"a/b": [20], "last": 2.0, "completed": pytest.approx(1 / 3)},
+    ]
+    assert stopped.checkpoint.measured == {"0/a/b": [10], "0/last": 1.0, "1/a/b": [20], "1/last": 2.0}
+    whole = follow_batch(_of_two_seeds(clock), summaries, Deadline(100, checkpoint=stopped.checkpoint, clock=clock))
+    assert whole == follow_batch(_of_two_seeds(_Clock()), summaries, 5.0)
+
+
+def test_the_checkpoint_of_one_seed_has_the_keys_that_it_measured() -> None:
+    deadline = Deadline(5)
+    stages: list[BatchStage] = [lambda: [{"n": 1}]]
+    assert follow_batch(stages, [_nothing_more], deadline) == [{"n": 1, "completed": 1.0}]
+    assert deadline.checkpoint.measured == {"n": 1}
+    assert of_each_seed({"n": 1}, 1) == [{"n": 1}]
+
+
+def test_nothing_was_measured_for_any_seed_before_the_first_stage() -> None:
+    assert of_each_seed({}, 3) == [{}, {}, {}]
+
+
+def _nothing_more(_: Measured) -> Measured:
+    return {}

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,18 @@ import pytest
 
 from experiments import NAMES, worker
 from experiments.kit.claims import Claim
+from experiments.kit.device import Device
 from experiments.kit.encoder import Measured
 from experiments.kit.files import load_checkpoint, save_checkpoint
 from experiments.kit.metadata import Metadata, ResultKey
 from experiments.kit.naming import MAX_SEED, WorkunitName
 from experiments.kit.order import Order, OrderError, read_order
-from experiments.kit.stages import Checkpoint, Deadline, follow
+from experiments.kit.stages import Checkpoint, Deadline, follow, follow_batch
 from experiments.worker import perform
 
 NAME = WorkunitName("representation_alignment", 1, "b12", 4242)
 TOY = "0.002"
+ALIGN_OPTIONS = ("--experiment", "representation_alignment")
 
 
 def _work(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -120,6 +124,8 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert first.pop("checkpoint") == "none"
     assert first.pop("elapsed_s") > 0
     assert second.pop("elapsed_s") > 0
+    assert first.pop("peak_memory_bytes") > 0
+    assert second.pop("peak_memory_bytes") > 0
     assert first == second
 
 
@@ -136,6 +142,19 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
         pytest.param(
             ["--experiment", "micro_scaling_laws", "--seed", "x"], "the seed is an integer", "BadSeed", id="seed"
         ),
+        pytest.param(
+            ["--experiment", "micro_scaling_laws", "--gpu"],
+            "micro_scaling_laws runs from one seed on a CPU",
+            "NoGpuVariant",
+            id="a GPU",
+        ),
+        pytest.param(
+            ["--experiment", "micro_scaling_laws", "--seeds", "2"],
+            "micro_scaling_laws runs from one seed on a CPU",
+            "NoGpuVariant",
+            id="two seeds",
+        ),
+        pytest.param(["--gpu", *ALIGN_OPTIONS, "--seeds", "1025"], "the number of seeds is", "BadSeeds", id="seeds"),
     ],
 )
 def test_a_bad_order_ends_in_one_line_and_a_word(tmp_path: Path, options: list[str], says: str, word: str) -> None:
@@ -191,6 +210,20 @@ ALIGN: dict[str, Any] = {"experiment": "representation_alignment"}
             Order("representation_alignment", MAX_SEED, "input", 1.0, None),
             id="the largest seed",
         ),
+        pytest.param(
+            {"gpu": True, "seeds": "1024"},
+            {"seeds": 3},
+            NAME,
+            Order("representation_alignment", 4242, "name", 1.0, None, gpu=True, seeds=1024),
+            id="a batch by options",
+        ),
+        pytest.param(
+            {},
+            {"gpu": False, "seeds": 3},
+            NAME,
+            Order("representation_alignment", 4242, "name", 1.0, None, seeds=3),
+            id="a batch by the input",
+        ),
     ],
 )
 def test_options_come_before_the_input_and_the_input_before_the_name(
@@ -208,6 +241,8 @@ def test_only_without_a_seed_the_system_draws_one() -> None:
 OUT_OF_RANGE: dict[str, list[object]] = {
     "seed": [-1, MAX_SEED + 1, 1.0, "1.0", "-1", "", True, None, [1], "9" * 5000],
     "scale": [0, -1, 1.01, "x", "nan", float("nan"), None, True, {}, 10**400],
+    "gpu": [1, 0, "true", None, [], 10**400],
+    "seeds": [0, -1, 1025, 1.0, "x", "", True, None, [1], 10**400],
     "budget_s": [0, -5, 86_401, "inf", float("inf"), []],
     "experiment": ["worker", "kit", "../x", "x" * 5000, 5, ["micro_scaling_laws"], {}],
 }
@@ -301,6 +336,79 @@ def test_an_experiment_that_can_not_be_loaded_is_told(tmp_path: Path) -> None:
 
     result = perform(FAILING, find, tmp_path)
     assert (result["error"], result["partial"], result["completed"]) == ("ModuleNotFoundError", 1, 0)
+
+
+# Several seeds, and a GPU.
+
+
+class _Batch(_Failing):
+    """The same of several seeds, each of which measures itself."""
+
+    METADATA = replace(_Failing.METADATA, gpu=True)
+
+    def run_batch(self, seeds: Sequence[int], budget: Deadline | float, scale: float, device: Device) -> list[Measured]:
+        def first() -> list[Measured]:
+            return [{"a": float(seed), "list": [device.put(seed)]} for seed in seeds]
+
+        def second() -> list[Measured]:
+            return [{**self._second(), "list": [seed]} if seed == seeds[-1] else {"b": 1.0} for seed in seeds]
+
+        return follow_batch([first, second], [self._summary] * len(seeds), budget)
+
+
+BATCH = Order("failing", MAX_SEED, "input", 1.0, None, seeds=2)
+
+
+def test_a_batch_has_a_run_for_each_seed_and_goes_on_from_zero_after_the_largest(tmp_path: Path) -> None:
+    result = perform(BATCH, lambda _: _Batch("nothing"), tmp_path)
+    assert (result["completed"], result["omitted"], result["error"], result["seeds"]) == (1, ["b"], "NotFinite", 2)
+    assert "measured" not in result
+    assert "gpu" not in result
+    assert result["runs"] == [
+        {"seed": MAX_SEED, "measured": {"a": float(MAX_SEED), "b": 1.0, "list": [MAX_SEED]}},
+        {"seed": 0, "measured": {"a": 0.0, "list": [0, 0]}},
+    ]
+
+
+def test_what_a_batch_measured_before_a_failure_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    result = perform(BATCH, lambda _: _Batch("stage"), tmp_path)
+    assert (result["completed"], result["ended"], result["error"]) == (0.5, "error", "FloatingPointError")
+    assert [run["measured"]["list"] for run in result["runs"]] == [[MAX_SEED], [0]]
+    assert "failing failed after 50 %" in caplog.text
+
+
+def test_a_batch_of_one_seed_leaves_what_one_seed_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "gpu", lambda: Device(lambda array: array + 0.5, lambda array: array))
+    result = perform(Order("failing", 5, "input", 1.0, None, gpu=True), lambda _: _Batch("nothing"), tmp_path)
+    assert result["measured"] == {"a": 5.0, "list": [5.5, 5]}
+    assert (result["gpu"], "runs" in result, "seeds" in result) == (1, False, False)
+
+
+def test_a_run_does_not_go_on_from_the_checkpoint_of_another_kind(tmp_path: Path) -> None:
+    orders = [replace(BATCH, seeds=seeds) for seeds in (1, 2, 3)]
+    for before in orders:
+        for order in orders:
+            perform(before, lambda _: _Batch("stage"), tmp_path)
+            word = perform(order, lambda _: _Batch("nothing"), tmp_path)["checkpoint"]
+            assert word == ("continued" if order == before else "of another run")
+            (tmp_path / "checkpoint.npz").unlink()
+
+
+def test_without_a_gpu_the_worker_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.setattr(worker, "load", lambda _: _Batch("nothing"))
+    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+        monkeypatch.setenv(variable, "1")
+    assert worker.main([*ALIGN_OPTIONS, "--gpu", "--seeds", "8"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("experiments.worker: CuPy can't be imported; install")
+    assert said.count("\n") == 1
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["error"], result["ended"], result["partial"], result["measured"]) == ("NoGpu", "refused", 1, {})
+    assert not (tmp_path / "boinc_finish_called").exists()
 
 
 # Checkpoints.
