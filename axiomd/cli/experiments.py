@@ -174,7 +174,7 @@ def replicate(
     elif markdown:
         _print_markdown(findings, seconds)
     else:
-        _print_findings(findings, seconds, seeds)
+        _print_findings(findings, seconds, seeds, scale)
     if failed:
         raise typer.Exit(1)
 
@@ -262,11 +262,12 @@ def _concluded(outcomes: list[Outcome]) -> tuple[list[Finding], dict[str, float]
     return findings, {name: round(sum(times) / len(times), 2) for name, times in spent.items()}
 
 
-def _print_findings(findings: list[Finding], seconds: dict[str, float], seeds: int) -> None:
+def _print_findings(findings: list[Finding], seconds: dict[str, float], seeds: int, scale: float) -> None:
     """Three short lines a claim, which a narrow screen holds and a table doesn't."""
     for name in dict.fromkeys(finding.experiment for finding in findings):
         took = f", {seconds[name]:.3g} s of a core each" if name in seconds else ""
-        print(f"{name}: {seeds} seeds{took}")
+        length = "" if scale == 1 else f" at scale {scale:g}"
+        print(f"{name}: {seeds} seeds{length}{took}")
         for finding in findings:
             if finding.experiment == name:
                 claim, supported, contradicted, effect, interval, control_effect, logged, verdict = _cells(finding)

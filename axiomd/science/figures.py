@@ -17,6 +17,7 @@ from experiments.kit.claims import Claim, effect
 from experiments.kit.metadata import Plot
 
 PANEL_INCHES: Final = (4.2, 3.4)
+INCHES_A_CLAIM: Final = 0.3
 STYLE: Final[dict[Any, Any]] = {
     "svg.hashsalt": "axiomd",
     "font.size": 8,
@@ -30,6 +31,7 @@ def draw(entry: CatalogueEntry, results: Sequence[Mapping[str, Any]], path: Path
     """Draw an experiment's results, one a seed, as SVG; raises OSError if the file can't be written."""
     with mpl.rc_context(STYLE):
         width, height = PANEL_INCHES
+        height = max(height, INCHES_A_CLAIM * len(entry.claims))
         panels = len(entry.plots) + 1
         figure = Figure(figsize=(width * panels, height), layout="constrained")
         axes = figure.subplots(1, panels, squeeze=False)[0]

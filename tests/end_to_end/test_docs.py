@@ -106,7 +106,7 @@ async def test_every_command_works(page: Path, world: World) -> None:
                 # The same experiment at toy size, with its result in a folder of the test's.
                 shorter = shorter.replace(".venv/bin/python", sys.executable) + " --scale 0.05"
             if command.startswith(("axiomd experiments replicate", "axiomd experiments figures")):
-                shorter += " --seeds 2 --scale 0.01"
+                shorter += " --seeds 1 --scale 0.005"
             # Before `migrate` the doctor finds something wrong, and says so with exit status 1.
             allowed = (0, 1) if command == "axiomd doctor" else (0,)
             await run(shlex.split(shorter), env, allowed, world.folder if "experiments" in command else ROOT)
