@@ -18,6 +18,7 @@ from experiments.kit.metadata import Plot
 
 PANEL_INCHES: Final = (4.2, 3.4)
 INCHES_A_CLAIM: Final = 0.3
+MOST_TICKS: Final = 10
 STYLE: Final[dict[Any, Any]] = {
     "svg.hashsalt": "axiomd",
     "font.size": 8,
@@ -56,8 +57,9 @@ def _draw_plot(ax: Axes, plot: Plot, results: Sequence[Mapping[str, Any]]) -> No
     ax.set(title=plot.title, xlabel=plot.x_label, ylabel=plot.y_label)
     if plot.log_x:
         ax.set_xscale("log")
-        ax.set_xticks(plot.x, [f"{x:g}" for x in plot.x])
-        ax.set_xticks([], minor=True)
+        if len(plot.x) <= MOST_TICKS:
+            ax.set_xticks(plot.x, [f"{x:g}" for x in plot.x])
+            ax.set_xticks([], minor=True)
     if plot.log_y:
         ax.set_yscale("log")
     ax.legend(frameon=False, fontsize=7)

@@ -48,10 +48,13 @@ class PowerLaw(NamedTuple):
 def fit_power_law(x: Array, y: Array) -> PowerLaw:
     """Fit a power law by least squares on the logarithms; x and y are (points,).
 
-    Both numbers are NaN where the logarithm doesn't exist or y doesn't vary.
+    A y that doesn't vary has the exponent 0, and is fitted wholly. Both numbers are NaN where the logarithm doesn't
+    exist.
     """
-    if (x <= 0).any() or (y <= 0).any() or np.ptp(y) == 0:
+    if (x <= 0).any() or (y <= 0).any():
         return PowerLaw(float("nan"), float("nan"))
+    if np.ptp(y) == 0:
+        return PowerLaw(0.0, 1.0)
     log_x, log_y = np.log(x), np.log(y)
     slope, intercept = np.polyfit(log_x, log_y, 1)
     residual = log_y - (slope * log_x + intercept)

@@ -103,7 +103,11 @@ def test_r2_is_the_squared_correlation_of_the_logarithms() -> None:
     assert fit_power_law(x, y).r2 == pytest.approx(np.corrcoef(np.log(x), np.log(y))[0, 1] ** 2)
 
 
-@pytest.mark.parametrize("y", [[1.0, 0.0, 2.0], [1.0, -1.0, 2.0], [1.0, 1.0, 1.0]])
+def test_what_does_not_vary_is_a_power_law_of_exponent_zero() -> None:
+    assert fit_power_law(np.array([1.0, 2, 3]), np.array([0.1, 0.1, 0.1])) == (0, 1)
+
+
+@pytest.mark.parametrize("y", [[1.0, 0.0, 2.0], [1.0, -1.0, 2.0]])
 def test_a_fit_that_does_not_exist_is_not_a_number(y: list[float]) -> None:
     assert all(map(math.isnan, fit_power_law(np.array([1.0, 2, 3]), np.array(y))))
 
