@@ -20,6 +20,7 @@ from axiomd.errors import AxiomdError
 from axiomd.science import bundle, skeleton
 from axiomd.science.bundle import BundleError
 from axiomd.science.catalogue import CatalogueEntry, read_catalogue
+from experiments.kit.naming import MAX_SEED
 
 if TYPE_CHECKING:
     from axiomd.science.replicate import Job, Outcome
@@ -170,7 +171,7 @@ def replicate(
     for outcome in failed:
         print(f"{outcome.job.bundle.entry.name}, seed {outcome.job.seed}: {outcome.problem}", file=sys.stderr)
     if as_json:
-        print_json([{**asdict(finding), "seconds": seconds[finding.experiment]} for finding in findings])
+        print_json([{**asdict(finding), "seconds": seconds.get(finding.experiment)} for finding in findings])
     elif markdown:
         _print_markdown(findings, seconds)
     else:
@@ -200,12 +201,16 @@ def figures(
             name = job.bundle.entry.name
             raise BundleError(
                 f"{kept} has no result of {name} as it is now, seed {job.seed}; "
-                f"first: axiomd experiments replicate {name} --seeds {seeds} --first-seed {first_seed}"
+                f"first: axiomd experiments replicate {name} "
+                f"--seeds {seeds} --first-seed {first_seed} --scale {scale:g}"
             )
         found[job.bundle.entry.name].append(outcome)
     for name, outcomes in found.items():
         path = out / f"{name}.svg"
-        drawing.draw(outcomes[0].job.bundle.entry, [o.result["measured"] for o in outcomes if o.result], path)
+        try:
+            drawing.draw(outcomes[0].job.bundle.entry, [o.result["measured"] for o in outcomes if o.result], path)
+        except OSError as error:
+            raise BundleError(f"can't write {path}: {error.strerror}; choose another folder by --out") from error
         print(path)
 
 
@@ -222,6 +227,8 @@ def _jobs(names: list[str] | None, folder: Path, seeds: int, first_seed: int, sc
     """A run of each seed and experiment; without names, of all but the slow variants."""
     from axiomd.science.replicate import Job  # noqa: PLC0415
 
+    if first_seed + seeds - 1 > MAX_SEED:
+        raise BundleError(f"seeds go up to {MAX_SEED}; choose a smaller --first-seed than {first_seed}")
     slow = set() if names else {entry.name for entry in _entries(folder) if entry.variant_of is not None}
     packed = [bundle.pack(name, folder) for name in _chosen(names, folder) if name not in slow]
     return [Job(one, seed, scale) for seed in range(first_seed, first_seed + seeds) for one in packed]

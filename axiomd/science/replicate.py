@@ -66,9 +66,11 @@ def kept(job: Job, folder: Path) -> Outcome | None:
     """Give what an earlier run of this job left; None if there is none that is whole."""
     try:
         result = json.loads(job.path(folder).read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return None if results.problems(result, job.bundle.entry) else Outcome(job, result, "")
+    if results.problems(result, job.bundle.entry) or "measured" not in result:
+        return None
+    return Outcome(job, result, "")
 
 
 def replicate(jobs: Sequence[Job], folder: Path, *, cores: int, scheduler: str | None = None) -> Iterator[Outcome]:

@@ -15,7 +15,7 @@ from axiomd.cli import app
 from axiomd.errors import AxiomdError
 from axiomd.science import bundle, replicate
 from axiomd.science.catalogue import entry_from_json
-from axiomd.science.replicate import Job
+from axiomd.science.replicate import Job, Outcome
 
 NAME = "representation_alignment"
 TOY = ("--seeds", "2", "--first-seed", "1", "--scale", "0.002")
@@ -103,6 +103,21 @@ def test_a_run_that_fails_is_told_and_tried_again(tmp_path: Path) -> None:
     assert not _files(tmp_path)
 
 
+def test_an_experiment_of_which_nothing_ran_is_told_without_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dead(job: Job) -> Outcome:
+        return Outcome(job, None, "it left no result (exit status -9)")
+
+    monkeypatch.setattr(replicate, "perform", dead)
+    for form in ("--json", "--markdown", "--scale=0.002"):
+        done = _invoke("replicate", NAME, *TOY, "--results", str(tmp_path), form)
+        assert done.exit_code == 1
+        assert "seed 1: it left no result (exit status -9)" in done.stderr
+    rows = json.loads(_invoke("replicate", NAME, *TOY, "--results", str(tmp_path), "--json").stdout)
+    assert {(row["effect"], row["seconds"], row["verdict"]) for row in rows} == {(None, None, "too few seeds")}
+
+
 def test_another_hash_is_another_result(kept: Path) -> None:
     packed = bundle.pack(NAME, bundle.sources_folder())
     assert replicate.kept(Job(packed, 1, 0.002), kept) is not None
@@ -116,6 +131,7 @@ def test_another_hash_is_another_result(kept: Path) -> None:
         ((NAME, "--backend", "dask"), "--scheduler ADDRESS"),
         ((NAME, "--scheduler", "tcp://127.0.0.1:1"), "--scheduler ADDRESS"),
         ((NAME, "--backend", "spark"), "--backend is local, or dask"),
+        ((NAME, "--first-seed", str(2**63 - 2)), "choose a smaller --first-seed"),
     ],
 )
 def test_what_can_not_be_run_is_told(options: tuple[str, ...], says: str) -> None:
