@@ -9,7 +9,7 @@ demo: .venv/run.stamp
 
 test: .venv/test.stamp lint
 	@tools/need-programs mariadbd mariadb mariadb-install-db promtool
-	OPENBLAS_NUM_THREADS=1 PATH="$(CURDIR)/.tools/bin:$$PATH" $(BIN)/pytest --numprocesses 2 $(ARGS)
+	OPENBLAS_NUM_THREADS=1 PATH="$(CURDIR)/.tools/bin:$$PATH" $(BIN)/pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 # What `make test` does for a minute, for an hour.
 faults: .venv/test.stamp
