@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -57,21 +55,14 @@ def measure(packed: Bundle, seed: int, scale: float) -> dict[str, Any]:
 def blas_share(packed: Bundle, seed: int, scale: float) -> float:
     """Give the share of a run's samples whose innermost frame lies in numpy's BLAS library."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / packed.filename
-        path.write_bytes(packed.content)
         samples = Path(folder) / "samples"
-        sampler = Path(sys.executable).with_name("py-spy")
-        subprocess.run(
-            [
-                *(sampler, "record", "--native", "--format", "raw", "--rate", str(SAMPLES_A_SECOND)),
-                *("--output", samples, "--", sys.executable, "-I", path),
-                *("--experiment", packed.entry.name, "--seed", str(seed), "--scale", repr(scale)),
-            ],
-            cwd=folder,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-            check=True,
-            capture_output=True,
+        sampler = (
+            *(str(Path(sys.executable).with_name("py-spy")), "record", "--native", "--format", "raw"),
+            *("--rate", str(SAMPLES_A_SECOND), "--output", str(samples), "--"),
         )
+        done = bundle.run(packed, "--seed", str(seed), "--scale", repr(scale), under=sampler)
+        if not samples.is_file():
+            sys.exit(f"{packed.entry.name} could not be sampled: {done.stderr.strip()}")
         lines = [line.rsplit(" ", 1) for line in samples.read_text(encoding="utf-8").splitlines()]
     total = sum(int(count) for _, count in lines)
     inside = sum(int(count) for stack, count in lines if "openblas" in stack.rsplit(";", 1)[-1])

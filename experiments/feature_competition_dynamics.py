@@ -29,7 +29,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.kit.batch import batches, of_each_seed, one_stack
+from experiments.kit.batch import batches, networks_of_each_seed, one_stack
 from experiments.kit.claims import Claim
 from experiments.kit.data import GaussianMixture
 from experiments.kit.device import HOST, Device
@@ -251,7 +251,7 @@ def stages(seeds: Sequence[int], scale: float, device: Device) -> list[BatchStag
         networks = one_stack(
             [[(_in_each_condition(W), _in_each_condition(b)) for W, b in own] for own in fresh], device
         )
-        of_seeds = of_each_seed(networks, len(seeds))
+        of_seeds = networks_of_each_seed(networks, len(seeds))
         rngs = [generator(seed, NAME, f"batches/{width}") for seed in seeds]
         drawn = batches(rngs, TRAIN, (SETS, BATCH), steps, device, copies=len(CONDITIONS))
         courses: list[list[tuple[NDArray[np.float64], NDArray[np.float64]]]] = [[] for _ in seeds]

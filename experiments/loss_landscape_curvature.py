@@ -29,9 +29,8 @@ from numpy.typing import NDArray
 
 from experiments.kit.claims import Claim
 from experiments.kit.data import GaussianMixture
-from experiments.kit.descent import descend
+from experiments.kit.descent import descend, mean_at_loss
 from experiments.kit.encoder import Measured
-from experiments.kit.measures import at_loss
 from experiments.kit.metadata import Metadata, Plot, ResultKey
 from experiments.kit.networks import (
     Floats,
@@ -200,8 +199,8 @@ def stages(seed: int, scale: float) -> list[Stage]:
             f"{name}_fixed_trace": [10 ** np.log10(hessian_trace(fixed, train[0])).mean()],
             f"{name}_fixed_accuracy": [test_accuracy(fixed, test).mean()],
             f"{name}_reached": [reached.mean()],
-            f"{name}_matched_trace": [10 ** at_last_loss(losses, traces)],
-            f"{name}_matched_accuracy": [at_last_loss(losses, accuracies)],
+            f"{name}_matched_trace": [10 ** mean_at_loss(LOSSES[-1], losses, traces)],
+            f"{name}_matched_accuracy": [mean_at_loss(LOSSES[-1], losses, accuracies)],
         }
 
     return [measure_untrained, *(partial(measure, name, rate) for name in MOMENTA for rate in RATES)]
@@ -235,12 +234,6 @@ def momentum_step(
 def test_accuracy(networks: list[Layer], test: Points) -> NDArray[np.float64]:
     """Give each network's share of right answers in the test points."""
     return accuracy(forward(networks, test[0][np.newaxis])[-1], test[1])
-
-
-def at_last_loss(losses: list[NDArray[np.float64]], values: list[NDArray[np.float64]]) -> float:
-    """Give the mean over the networks of a value at the last of LOSSES, both being given as the networks were held."""
-    by_network = zip(np.transpose(losses), np.transpose(values), strict=True)
-    return float(np.mean([at_loss(LOSSES[-1], loss, value) for loss, value in by_network]))
 
 
 def hessian_trace(layers: list[Layer], X: Floats) -> NDArray[np.float64]:

@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.kit.batch import batches, of_each_seed, one_stack
+from experiments.kit.batch import batches, networks_of_each_seed, one_stack
 from experiments.kit.claims import Claim
 from experiments.kit.data import GaussianMixture
 from experiments.kit.device import HOST, Device
@@ -145,7 +145,7 @@ def stages(seeds: Sequence[int], scale: float, device: Device) -> list[BatchStag
         sizes = (DIMENSIONS, width, width, CLASSES)
         fresh = [new_networks(generator(seed, NAME, f"weights/{width}"), NETWORKS, sizes) for seed in seeds]
         networks = one_stack(fresh, device)
-        of_seeds = of_each_seed(networks, len(seeds))
+        of_seeds = networks_of_each_seed(networks, len(seeds))
         initial = networks[1][0].copy().reshape(len(seeds), NETWORKS, width, width)
         untrained = [alignment(own, X) for own, X in zip(of_seeds, X_fresh, strict=True)]
 

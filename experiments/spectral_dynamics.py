@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 
 from experiments.kit.claims import Claim
 from experiments.kit.data import GaussianMixture
-from experiments.kit.descent import descend
+from experiments.kit.descent import descend, mean_at_loss
 from experiments.kit.encoder import Measured
-from experiments.kit.measures import at_loss, effective_rank
+from experiments.kit.measures import effective_rank
 from experiments.kit.metadata import Metadata, Plot, ResultKey
 from experiments.kit.networks import Floats, Labels, Layer, accuracy, forward, mean_loss, new_networks, sgd_step
 from experiments.kit.seeds import generator
@@ -233,8 +233,7 @@ def stages(seed: int, scale: float) -> list[Stage]:
             f"{labels}_reached": [reached.mean()],
         }
         for key, values in spectrum(fixed[1][0], initial[1][0]).items():
-            by_network = zip(np.transpose(losses), np.transpose([by_key[key] for by_key in spectra]), strict=True)
-            at_last = np.mean([at_loss(LOSSES[-1], loss, value) for loss, value in by_network])
+            at_last = mean_at_loss(LOSSES[-1], losses, [by_key[key] for by_key in spectra])
             measured |= {f"{labels}_{key}_fixed": [values.mean()], f"{labels}_{key}_matched": [at_last]}
         return measured
 

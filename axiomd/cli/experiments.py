@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from axiomd.cli.options import Json, print_json
 from axiomd.errors import AxiomdError
 from axiomd.science import bundle, skeleton
-from axiomd.science.bundle import BundleError
+from axiomd.science.bundle import Bundle, BundleError
 from axiomd.science.catalogue import CatalogueEntry, read_catalogue
 from experiments.kit.naming import MAX_SEED
 
@@ -93,11 +93,9 @@ def bundle_(
     """Pack experiments into one file each, named by its hash, once they pass the gate; exit status 1 if one doesn't."""
     refused = False
     for name in _chosen(names, folder):
-        packed = bundle.pack(name, folder)
-        found = bundle.gate(packed)
-        if found:
+        packed = _gated(name, folder)
+        if packed is None:
             refused = True
-            _tell(name, found)
             continue
         path = out / packed.filename
         try:
@@ -115,19 +113,21 @@ def check(names: Names = None, folder: Folder = FOLDER_DEFAULT) -> None:
     """Send experiments through the gate: compile, run at toy size, give what is declared; exit status 1 if not."""
     refused = False
     for name in _chosen(names, folder):
-        found = bundle.gate(bundle.pack(name, folder))
-        refused = refused or bool(found)
-        if found:
-            _tell(name, found)
+        if _gated(name, folder) is None:
+            refused = True
         else:
             print(f"{name}: passes")
     if refused:
         raise typer.Exit(1)
 
 
-def _tell(name: str, problems: list[str]) -> None:
+def _gated(name: str, folder: Path) -> Bundle | None:
+    """Pack an experiment and send it through the gate; None, and what is wrong with it is said, if it doesn't pass."""
+    packed = bundle.pack(name, folder)
+    problems = bundle.gate(packed)
     for problem in problems:
         print(f"{name}: {problem}", file=sys.stderr)
+    return None if problems else packed
 
 
 @commands.command()
@@ -160,12 +160,10 @@ def replicate(
 
     Without a name it takes all but the slow variants. Exit status 1 if a run left no whole result.
     """
-    from axiomd.science.replicate import local_cores  # noqa: PLC0415 - statistics and figures load slowly
-
     if backend not in {"local", "dask"} or (backend == "dask") != (scheduler is not None):
         raise BundleError("--backend is local, or dask together with --scheduler ADDRESS")
     jobs = _jobs(names, folder, seeds, first_seed, scale)
-    outcomes = _run(jobs, kept, cores or local_cores(), scheduler)
+    outcomes = _run(jobs, kept, cores, scheduler)
     findings, seconds = _concluded(outcomes)
     failed = [outcome for outcome in outcomes if outcome.problem]
     for outcome in failed:
@@ -234,8 +232,8 @@ def _jobs(names: list[str] | None, folder: Path, seeds: int, first_seed: int, sc
     return [Job(one, seed, scale) for seed in range(first_seed, first_seed + seeds) for one in packed]
 
 
-def _run(jobs: list[Job], kept: Path, cores: int, scheduler: str | None) -> list[Outcome]:
-    from axiomd.science.replicate import replicate as run_all  # noqa: PLC0415
+def _run(jobs: list[Job], kept: Path, cores: int | None, scheduler: str | None) -> list[Outcome]:
+    from axiomd.science.replicate import replicate as run_all  # noqa: PLC0415 - statistics and figures load slowly
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     outcomes: list[Outcome] = []

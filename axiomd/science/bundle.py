@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -69,30 +69,27 @@ def pack(name: str, folder: Path) -> Bundle:
     """Pack the experiment of this name in a folder of experiments; raises BundleError if that can't be done."""
     if not (folder / f"{name}.py").is_file() or not (folder / "worker.py").is_file():
         raise BundleError(f"there is no experiment {name} in {folder}; `axiomd experiments list` shows what there is")
-    sources = {"__main__.py": MAIN.encode()}
-    for path in sorted(_needed(name, folder)):
-        content = path.read_bytes()
-        try:
-            compile(content, str(path), "exec")
-        except (SyntaxError, ValueError) as error:
-            raise BundleError(f"{path} does not compile: {error}") from error
-        sources[f"experiments/{path.relative_to(folder).as_posix()}"] = content
-    content = _archive(sources)
+    needed = {
+        f"experiments/{path.relative_to(folder).as_posix()}": code for path, code in _needed(name, folder).items()
+    }
+    content = _archive({"__main__.py": MAIN.encode(), **needed})
     return Bundle(content, _describe(name, content))
 
 
-def _needed(name: str, folder: Path) -> set[Path]:
+def _needed(name: str, folder: Path) -> dict[Path, bytes]:
     """The files of an experiment: it, the worker, and what they import of experiments/."""
-    open_, needed = [folder / "worker.py", folder / f"{name}.py"], {folder / "__init__.py"}
+    open_ = [folder / "__init__.py", folder / "worker.py", folder / f"{name}.py"]
+    needed: dict[Path, bytes] = {}
     while open_:
         path = open_.pop()
         if path in needed:
             continue
-        needed.add(path)
+        needed[path] = content = path.read_bytes()
         try:
-            tree = ast.parse(path.read_bytes())
-        except (SyntaxError, ValueError):
-            continue  # told with its place when it is compiled
+            compile(content, str(path), "exec")
+            tree = ast.parse(content)
+        except (SyntaxError, ValueError) as error:
+            raise BundleError(f"{path} does not compile: {error}") from error
         open_ += [found for module in _imports(tree) for found in _files_of(module, folder)]
     return needed
 
@@ -169,17 +166,15 @@ class Run:
     stderr: str
 
 
-def run(bundle: Bundle, *options: str, timeout_s: float | None = None) -> Run:
-    """Run a bundle in a folder of its own; after `timeout_s` it is killed."""
+def run(bundle: Bundle, *options: str, timeout_s: float | None = None, under: Sequence[str] = ()) -> Run:
+    """Run a bundle in a folder of its own; after `timeout_s` it is killed. under: a program's command to run it in."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / bundle.filename
         path.write_bytes(bundle.content)
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         with (Path(folder) / "stderr").open("w+b") as stderr:
             process = subprocess.Popen(
-                [*BARE_PYTHON, str(path), "--experiment", bundle.entry.name, *options],
+                [*under, *BARE_PYTHON, str(path), "--experiment", bundle.entry.name, *options],
                 cwd=folder,
-                env={**os.environ, **threads},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,

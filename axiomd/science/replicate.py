@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,10 +72,13 @@ def kept(job: Job, folder: Path) -> Outcome | None:
     return Outcome(job, result, "")
 
 
-def replicate(jobs: Sequence[Job], folder: Path, *, cores: int, scheduler: str | None = None) -> Iterator[Outcome]:
+def replicate(
+    jobs: Sequence[Job], folder: Path, *, cores: int | None = None, scheduler: str | None = None
+) -> Iterator[Outcome]:
     """Give the outcome of each job, those kept in the folder first, the others as they end.
 
-    A complete result is kept there, one that failed is tried anew the next time. scheduler: the address of a Dask
+    A complete result is kept there, one that failed is tried anew the next time. cores: runs at a time, by default one
+    for each core that this process may use. scheduler: the address of a Dask
     scheduler whose workers have axiomd installed; None for this machine. Raises ReplicationError.
     """
     open_ = []
@@ -105,10 +107,10 @@ def _keep(outcome: Outcome, folder: Path) -> None:
 
 
 @contextmanager
-def _backend(cores: int, scheduler: str | None) -> Iterator[joblib.Parallel]:
+def _backend(cores: int | None, scheduler: str | None) -> Iterator[joblib.Parallel]:
     """A pool of threads, each of which waits for a process of its own; or the workers of a Dask cluster."""
     if scheduler is None:
-        with joblib.Parallel(n_jobs=cores, backend="threading", return_as="generator_unordered") as parallel:
+        with joblib.Parallel(n_jobs=cores or -1, backend="threading", return_as="generator_unordered") as parallel:
             yield parallel
         return
     try:
@@ -121,8 +123,3 @@ def _backend(cores: int, scheduler: str | None) -> Iterator[joblib.Parallel]:
         raise ReplicationError(f"no Dask scheduler answers at {scheduler}: {error}") from error
     with client, joblib.parallel_config(backend="dask"), joblib.Parallel(return_as="generator_unordered") as parallel:
         yield parallel
-
-
-def local_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0))

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from axiomd.science.catalogue import CatalogueEntry
+from experiments.kit.claims import is_number
 from experiments.kit.naming import MAX_SEED
+from experiments.kit.order import MAX_SEEDS
 
 LONGEST_LIST: Final = 100_000
 """The most numbers that a result may hold under one key; no declared shape is larger."""
-
-MOST_RUNS: Final = 1024
-"""The most seeds that one result may hold: as many as a worker runs side by side."""
 
 
 def problems(result: object, entry: CatalogueEntry) -> list[str]:
@@ -26,7 +25,7 @@ def problems(result: object, entry: CatalogueEntry) -> list[str]:
     found = []
     if (result.get("experiment"), result.get("version")) != (entry.name, entry.version):
         found.append(f"it is not of {entry.name} version {entry.version}")
-    if not _is_number(result.get("completed")) or not 0 <= result["completed"] <= 1:
+    if not is_number(result.get("completed")) or not 0 <= result["completed"] <= 1:
         found.append("completed is no share from 0 to 1")
     is_complete = result.get("ended") == "complete" and not result.get("omitted")
     if "runs" not in result:
@@ -37,8 +36,8 @@ def problems(result: object, entry: CatalogueEntry) -> list[str]:
 
 
 def _problems_of_runs(runs: object, entry: CatalogueEntry, *, is_complete: bool) -> list[str]:
-    if not isinstance(runs, list) or not 1 <= len(runs) <= MOST_RUNS:
-        return [f"runs is no list of 1 to {MOST_RUNS} runs"]
+    if not isinstance(runs, list) or not 1 <= len(runs) <= MAX_SEEDS:
+        return [f"runs is no list of 1 to {MAX_SEEDS} runs"]
     found: dict[str, None] = {}  # each said once, however many runs have it
     seeds = set()
     for run in runs:
@@ -75,12 +74,8 @@ def _problems_of_keys(
 
 def _fits(value: object, shape: tuple[int, ...], *, is_complete: bool) -> bool:
     if shape == ():
-        return _is_number(value)
+        return is_number(value)
     if not isinstance(value, list) or len(value) > LONGEST_LIST:
         return False
     is_long_enough = len(value) == shape[0] or (not is_complete and len(value) < shape[0])
     return is_long_enough and all(_fits(part, shape[1:], is_complete=True) for part in value)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300

@@ -28,7 +28,7 @@ def by_seed(networks: list[Layer], seeds: int) -> list[Layer]:
     return [(W.reshape(seeds, -1, *W.shape[1:]), b.reshape(seeds, -1, *b.shape[1:])) for W, b in networks]
 
 
-def of_each_seed(networks: list[Layer], seeds: int) -> list[list[Layer]]:
+def networks_of_each_seed(networks: list[Layer], seeds: int) -> list[list[Layer]]:
     """View each seed's part of a stack as a stack."""
     return [[(W[seed], b[seed]) for W, b in by_seed(networks, seeds)] for seed in range(seeds)]
 

@@ -49,7 +49,7 @@ class Claim:
 def effect(claim: Claim, measured: Mapping[str, object]) -> float | None:
     """Give quantity - control in one result; None where either is missing or isn't a finite number."""
     quantity, control = measured.get(claim.quantity), measured.get(claim.control)
-    if not (_is_number(quantity) and _is_number(control)):
+    if not (is_number(quantity) and is_number(control)):
         return None
     return float(quantity) - float(control)
 
@@ -71,6 +71,7 @@ def evaluate(claim: Claim, measured: Mapping[str, object]) -> Verdict:
     return "contradicts" if margin <= 0 else "silent"
 
 
-def _is_number(value: object) -> TypeGuard[int | float]:
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Tell whether a value of a result is a measurement: one finite number."""
     # An integer too large for a float is no measurement either; NaN is between no two numbers.
     return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.kit.measures import at_loss
 from experiments.kit.networks import Layer, copy
 
 
@@ -55,6 +56,12 @@ def descend(
     for snapshot, seen in zip(held, below, strict=True):
         _hold(snapshot, networks, ~seen)
     return Descent(after_fixed, held, below[-1])
+
+
+def mean_at_loss(level: float, losses: list[NDArray[np.float64]], values: list[NDArray[np.float64]]) -> float:
+    """Give the mean over the networks of a value at this loss; both are lists, an entry (count,) for each of `held`."""
+    by_network = zip(np.transpose(losses), np.transpose(values), strict=True)
+    return float(np.mean([at_loss(level, loss, value) for loss, value in by_network]))
 
 
 def _hold(snapshot: list[Layer], networks: list[Layer], which: NDArray[np.bool_]) -> None:

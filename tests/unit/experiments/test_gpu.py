@@ -13,7 +13,7 @@ import pytest
 from axiomd.science.catalogue import read_catalogue
 from axiomd.science.results import problems
 from experiments import NAMES, BatchExperiment, load
-from experiments.kit.batch import STEPS_AT_ONCE, batches, by_seed, of_each_seed, one_stack
+from experiments.kit.batch import STEPS_AT_ONCE, batches, by_seed, networks_of_each_seed, one_stack
 from experiments.kit.device import HOST, Device, NoGpuError, gpu
 from experiments.kit.measures import linear_cka
 from experiments.kit.naming import MAX_SEED
@@ -161,7 +161,7 @@ def test_the_views_of_a_stack_follow_its_training() -> None:
     rng = np.random.default_rng(7)
     stack = one_stack([new_networks(rng, 2, (4, 6, 3)) for _ in range(3)], STAND_IN)
     grouped = by_seed(stack, 3)[0][0]
-    first, last = of_each_seed(stack, 3)[0][0][0], of_each_seed(stack, 3)[2][0][0]
+    first, last = networks_of_each_seed(stack, 3)[0][0][0], networks_of_each_seed(stack, 3)[2][0][0]
     x, y = rng.standard_normal((1, 5, 4), dtype=np.float32), rng.integers(3, size=(1, 5))
     before = STAND_IN.get(stack[0][0])
     sgd_step(stack, STAND_IN.put(x), STAND_IN.put(y), 0.1)
