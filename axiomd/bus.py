@@ -52,6 +52,11 @@ class Bus:
     def __init__(self) -> None:
         self._subscriptions: dict[type[Event], list[Subscription]] = {}
         self._stopping = False
+        self._observers: list[Callable[[Sequence[Event]], None]] = []
+
+    def observe(self, seen: Callable[[Sequence[Event]], None]) -> None:
+        """Call `seen` with all events that are published, of one type at a time. It must be quick, and never raise."""
+        self._observers.append(seen)
 
     def subscribe(
         self,
@@ -93,6 +98,8 @@ class Bus:
             by_type.setdefault(type(event), []).append(event)
         for event_type, same in by_type.items():
             metrics.EVENTS.labels(event_type.name).inc(len(same))
+            for seen in self._observers:
+                seen(same)
             for subscription in self._subscriptions.get(event_type, ()):
                 await self._enqueue(subscription, event_type, same)
 

@@ -128,6 +128,21 @@ class WuFlagsStuck(WorkunitEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class JobUnwanted(WorkunitEvent):
+    """A job of an experiment that has ended is still open."""
+
+    name: ClassVar[str] = "job_unwanted"
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaRegrown(FleetEvent):
+    """Excluded hosts would get more than one job a core and day from BOINC."""
+
+    name: ClassVar[str] = "quota_regrown"
+    hosts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class HostStale(HostEvent):
     """A host that counted as live is silent."""
 
@@ -181,7 +196,7 @@ class JournalAged(FleetEvent):
 
 @dataclass(frozen=True, slots=True)
 class DaemonDown(Event):
-    """A BOINC daemon doesn't do its work: transitions are overdue."""
+    """A BOINC daemon doesn't do its work: it doesn't hold its lock file (lag_s 0), or transitions are overdue."""
 
     name: ClassVar[str] = "daemon_down"
     daemon: str

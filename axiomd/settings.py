@@ -150,6 +150,13 @@ class HostSettings(Section):
     live_after_contact_s: Seconds = Field(DAY_S, description="a host is live for so long after its last contact")
     dead_after_s: Seconds = Field(7 * DAY_S, description="a host silent for so long will not fetch its targeted jobs")
     exclude: tuple[int, ...] = Field((), description="ids of hosts that get no work from axiomd")
+    exclusion_lowers_quota: bool = Field(
+        True, description="an excluded host's daily quota at BOINC is brought down to one job a core, and kept there"
+    )
+    failing_after: Count = Field(
+        10,
+        description="a host that lost so much of its daily quota by failures, without a valid result since, is failing",
+    )
     fleet_silent_share: Share = Field(
         0.5, description="if this share of the live hosts falls silent together, the server is the patient"
     )
@@ -254,11 +261,87 @@ class AuditSettings(Section):
 
 
 class HttpSettings(Section):
-    """Where metrics and health are served."""
+    """Where metrics, health, the API and the webhook are served."""
 
-    enabled: bool = Field(True, description="serve /metrics, /healthz and /readyz")
+    enabled: bool = Field(True, description="serve /metrics, /healthz, /readyz and /api")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(9464, ge=0, le=65535, description="port; 0: any free one, named in the log")
+    token_file: Path | None = Field(
+        None,
+        description="file whose first line is the bearer token of whatever changes something; "
+        "without one, and without a systemd credential axiomd_http_token, that is off",
+    )
+    max_body: int = Field(1_000_000, ge=1000, le=100_000_000, description="bytes of a request's body at most")
+    requests_per_s: Amount = Field(50.0, description="requests a second at most, /metrics and health left out")
+    timeout_s: Seconds = Field(30.0, description="a request may take so long to arrive and to be answered")
+
+
+class MqttSettings(Section):
+    """The MQTT broker that events go to and commands come from."""
+
+    enabled: bool = Field(False, description="connect to a broker")
+    host: str = Field("127.0.0.1", description="the broker's name or address")
+    port: int = Field(1883, ge=1, le=65535, description="the broker's port; 8883 is usual with TLS")
+    user: str = Field("", description="user at the broker; empty: none")
+    password_file: Path | None = Field(
+        None, description="file whose first line is the password; or the systemd credential axiomd_mqtt_password"
+    )
+    tls: bool = Field(False, description="encrypt, and check the broker's certificate")
+    ca_file: Path | None = Field(None, description="certificates to trust; empty: those of the system")
+    cert_file: Path | None = Field(None, description="a certificate of axiomd's own, for a broker that asks for one")
+    key_file: Path | None = Field(None, description="the key of that certificate")
+    project: str = Field("", description="name in the topics axiom/<project>/...; empty: the project folder's name")
+    events: tuple[str, ...] = Field(
+        ("host_stale", "host_returned", "fleet_silent", "cores_idle", "wu_flags_stuck", "daemon_down"),
+        description="events that are published as they are seen; the journal is published in any case",
+    )
+    commands: bool = Field(False, description="take commands; the broker's ACL says who may send them")
+    command_max_age_s: Seconds = Field(300.0, description="a command sent longer ago than this is refused")
+    keepalive_s: Count = Field(30, description="seconds until a silent connection counts as lost")
+    reconnect_max_s: Seconds = Field(60.0, description="between two tries to reach the broker at most")
+    settle_s: Seconds = Field(
+        60.0,
+        description="what the broker acknowledged counts as delivered after so long, and is published again if the "
+        "connection is lost before: longer than the broker keeps things in memory only (mosquitto: autosave_interval)",
+    )
+    state_interval_s: Seconds = Field(15.0, description="between two publications of the state")
+
+
+class InterventionSettings(Section):
+    """Who may step in, and how far."""
+
+    http: tuple[str, ...] | None = Field(None, description="interventions by HTTP; empty: each that allows it")
+    mqtt: tuple[str, ...] | None = Field(None, description="interventions by MQTT; empty: each that allows it")
+    start: str = Field("bin/start", description="the project's program that starts its daemons, below project.dir")
+    transitioner: str = Field("bin/transitioner", description="the project's transitioner, below project.dir")
+    systemd: bool = Field(
+        False,
+        description="true: these are run through the units axiomd-boinc-start and axiomd-boinc-transition, "
+        "so that BOINC's daemons don't live in axiomd's cgroup",
+    )
+    timeout_s: Seconds = Field(120.0, description="such a program may take so long")
+    max_raise: Annotated[float, Field(ge=1, le=1000)] = Field(10.0, description="a cap is raised so many times at most")
+    max_raise_s: Seconds = Field(DAY_S, description="... and for so long at most")
+
+
+class AlertRule(Section):
+    """An alert that leads to an intervention."""
+
+    alert: str = Field(min_length=1, description="the alert's name (label alertname)")
+    labels: dict[str, str] = Field(default_factory=dict, description="labels that the alert must have, with values")
+    on: Literal["firing", "resolved"] = Field("firing", description="act when it fires, or when it is resolved")
+    intervention: str = Field(min_length=1, description="what to do")
+    parameters: dict[str, str | int | float | bool] = Field(
+        default_factory=dict, description='parameters; "{label}" stands for a label of the alert'
+    )
+    min_interval_s: Seconds = Field(900.0, description="not again with the same parameters before so long has passed")
+
+
+class AlertSettings(Section):
+    """What alerts of Alertmanager lead to."""
+
+    rules: tuple[AlertRule, ...] = Field((), description="the first rule that fits an alert is taken")
+    max_alerts: Count = Field(200, description="alerts of one webhook that are looked at; the others are counted")
 
 
 class LogSettings(Section):
@@ -285,6 +368,9 @@ class DaemonSettings(Section):
     counters_interval_s: Seconds = Field(60.0, description="between two writings of that file")
     status_interval_s: Seconds = Field(15.0, description="between two readings of the fleet for the metrics")
     catalogue: Path | None = Field(None, description="catalogue of experiments; empty: the one that axiomd ships")
+    findings: Path | None = Field(
+        None, description="findings, as `axiomd experiments replicate --json` prints them; empty: every claim is open"
+    )
 
 
 class Settings(BaseSettings):
@@ -310,6 +396,9 @@ class Settings(BaseSettings):
     journal: JournalSettings = JournalSettings()
     audit: AuditSettings = AuditSettings()
     http: HttpSettings = HttpSettings()
+    mqtt: MqttSettings = MqttSettings()
+    interventions: InterventionSettings = InterventionSettings()
+    alerts: AlertSettings = AlertSettings()
     log: LogSettings = LogSettings()
     daemon: DaemonSettings = DaemonSettings()
 

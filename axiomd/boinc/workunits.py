@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from axiomd.boinc.states import Outcome, ServerState, TargetType, ValidateState
+from axiomd.policies.cancel import Job
 from axiomd.policies.repair import Assignment, OpenWorkunit
 from axiomd.settings import HostSettings
 from axiomd.sql import Connection, Row, load_statements, values
@@ -22,9 +23,9 @@ class TargetRules:
     excluded: frozenset[int]
 
     @classmethod
-    def of(cls, hosts: HostSettings, now: float) -> TargetRules:
-        """Read the rules off the settings."""
-        return cls(now - hosts.dead_after_s, frozenset(hosts.exclude))
+    def of(cls, hosts: HostSettings, now: float, excluded: frozenset[int] = frozenset()) -> TargetRules:
+        """Read the rules off the settings; `excluded` are hosts beside those that the settings exclude."""
+        return cls(now - hosts.dead_after_s, excluded.union(hosts.exclude))
 
 
 async def suspects(
@@ -64,6 +65,37 @@ async def unjudged(
         "limit": limit,
     }
     return [int(row[0]) for row in await connection.fetch(SQL["unjudged"], parameters)]
+
+
+async def jobs_of(
+    connection: Connection, app_ids: Sequence[int], prefixes: Sequence[str], *, after: int, limit: int
+) -> list[tuple[int, str]]:
+    """Id and name of open workunits whose names begin with one of `EXPERIMENT-vVERSION`, ascending."""
+    parameters = {"app_ids": app_ids, "prefixes": list(prefixes), "after": after, "limit": limit}
+    return [(int(id_), str(name)) for id_, name in await connection.fetch(SQL["jobs_of"], parameters)]
+
+
+async def jobs(connection: Connection, ids: Sequence[int]) -> list[Job]:
+    """Read workunits with what became of their results, by ascending id."""
+    if not ids:
+        return []
+    parameters = {"ids": sorted(ids)}
+    results: dict[int, list[Row]] = defaultdict(list)
+    for row in await connection.fetch(SQL["results_of"], parameters):
+        results[row[0]].append(row)
+    return [
+        Job(
+            workunit_id=int(id_),
+            name=str(name),
+            open=not (error_mask or canonical or assimilate_state),
+            unsent=tuple(sorted(row[1] for row in results[id_] if row[2] <= ServerState.UNSENT)),
+            in_progress=tuple(sorted(row[1] for row in results[id_] if row[2] == ServerState.IN_PROGRESS)),
+            reported=sum(row[2] == ServerState.OVER and row[3] == Outcome.SUCCESS for row in results[id_]),
+        )
+        for id_, name, error_mask, canonical, assimilate_state in sorted(
+            await connection.fetch(SQL["open_jobs"], parameters)
+        )
+    ]
 
 
 async def open_workunits(connection: Connection, ids: Sequence[int], rules: TargetRules) -> list[OpenWorkunit]:

@@ -65,3 +65,14 @@ INSERT INTO assignment (create_time, target_id, target_type, multi, workunitid, 
 -- name: overdue_transition
 SELECT transition_time FROM workunit FORCE INDEX (wu_timeout)
 WHERE transitioner_flags <> 1 ORDER BY transition_time LIMIT 1
+
+-- name: jobs_of
+-- Open jobs of these experiments and versions; their names begin with EXPERIMENT-vVERSION-.
+SELECT w.id, w.name FROM workunit w FORCE INDEX (wu_assim)
+WHERE w.appid IN %(app_ids)s AND w.assimilate_state = 0 AND w.id > %(after)s AND w.error_mask = 0
+  AND w.canonical_resultid = 0 AND SUBSTRING_INDEX(w.name, '-', 2) IN %(prefixes)s
+ORDER BY w.id LIMIT %(limit)s
+
+-- name: open_jobs
+SELECT w.id, w.name, w.error_mask, w.canonical_resultid <> 0, w.assimilate_state
+FROM workunit w FORCE INDEX (PRIMARY) WHERE w.id IN %(ids)s

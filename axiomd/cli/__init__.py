@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from axiomd.cli import configuration, experiments, explain, guard, inspection, intervention, operation
+from axiomd.cli import configuration, experiments, explain, inspection, intervene, operation, undo
 from axiomd.errors import AxiomdError
 
 app = typer.Typer(
@@ -18,8 +18,8 @@ app = typer.Typer(
 )
 operation.add_to(app)
 inspection.add_to(app)
-guard.add_to(app)
-intervention.add_to(app)
+undo.add_to(app)
+intervene.add_to(app)
 explain.add_to(app)
 configuration.add_to(app)
 experiments.add_to(app)

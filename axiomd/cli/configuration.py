@@ -7,6 +7,7 @@ import json
 import typer
 
 from axiomd.cli.options import CONFIG_DEFAULT, Config, Json, print_json, print_table
+from axiomd.interventions import registry
 from axiomd.policies.presets import PRESETS, apply_preset
 from axiomd.science.catalogue import deployed, read_catalogue
 from axiomd.settings import load, rows
@@ -25,6 +26,7 @@ def check(config: Config = CONFIG_DEFAULT) -> None:
     """Read the settings file and say whether it is right; names the line that isn't."""
     settings = load(config)
     apply_preset(settings.credit)
+    registry.check(settings)
     catalogue = read_catalogue(settings.daemon.catalogue)
     for name, experiment in settings.experiments.items():
         deployed(name, experiment, catalogue)

@@ -13,14 +13,10 @@ import typer
 
 from axiomd import daemon, doctor, logs
 from axiomd.boinc import audit as conservation
-from axiomd.boinc import fleet
-from axiomd.boinc.states import ServerState
 from axiomd.cli.options import CONFIG_DEFAULT, Config, Json, print_json, print_table
 from axiomd.errors import SettingsError
 from axiomd.settings import DAY_S, HOUR_S, Settings, load
-from axiomd.store import guard, tables
-from axiomd.store.database import read_clock
-from axiomd.store.lease import daemon_there
+from axiomd.views import status as view
 
 
 def add_to(app: typer.Typer) -> None:
@@ -49,25 +45,8 @@ def _words(value: object) -> str:
 
 
 async def _status(settings: Settings) -> dict[str, Any]:
-    async with daemon.opened(settings) as (database, project), database.session() as session:
-        now = await read_clock(session)
-        totals = await tables.totals(session)
-        states = await fleet.results_by_state(session, project.app_ids)
-        waiting, oldest = await fleet.backlog(
-            session, project.app_ids, assimilates=settings.intake.mode == "assimilator"
-        )
-        holder = await daemon_there(session)
-        uses = [await guard.use(session, rail, now) for rail in guard.rails(settings).values()]
-    return asdict(totals) | {
-        "results_unsent": states.get(ServerState.UNSENT, 0),
-        "results_in_progress": states.get(ServerState.IN_PROGRESS, 0),
-        "results_waiting": waiting,
-        "oldest_waiting_s": round(max(now - oldest, 0.0), 1) if oldest else 0.0,
-        "caps": {use.rail.kind.value: f"{use.used:g} of {use.rail.cap:g}" for use in uses},
-        "stopped": {use.rail.kind.value: use.stopped for use in uses if use.stopped},
-        "daemon": holder,
-        "dry_run": settings.daemon.dry_run,
-    }
+    async with daemon.opened(settings) as (database, project):
+        return (await view.status(database, project, settings)).model_dump()
 
 
 def audit(

@@ -33,6 +33,8 @@ class Handler(ABC):
     name: ClassVar[str]
     events: ClassVar[tuple[type[Event], ...]]
     workers: int = 1
+    actor: str = "axiomd"
+    """Who acts, for the journal."""
 
     def __init__(self, *, dry_run: bool, most: int = 1) -> None:
         """Take `most` events at a time at most, and fewer where their changes hold BOINC's rows for too long."""

@@ -81,6 +81,8 @@ def _words(event: FleetSilent | DaemonDown) -> str:
             f"{event.silent_hosts} of {event.live_hosts} live hosts are silent: aborts wait. "
             "Look at the server's network and BOINC's scheduler."
         )
+    if not event.lag_s:
+        return f"the {event.daemon} is down: nobody holds its lock file. `bin/start` of the project starts it."
     return (
         f"the {event.daemon} is behind: a transition is overdue for {event.lag_s:.0f} s. "
         "See `bin/status` of the project, and start it if it is down."

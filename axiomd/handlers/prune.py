@@ -11,7 +11,7 @@ from axiomd.boinc.audit import purged_results
 from axiomd.events import JournalAged
 from axiomd.handlers.handler import Handler, Planned
 from axiomd.settings import Settings
-from axiomd.store import seal, tables
+from axiomd.store import interventions, outbox, seal, tables
 from axiomd.store.database import Database, Session
 
 log = structlog.get_logger(__name__)
@@ -42,6 +42,7 @@ class PruneHandler(Handler):
             ids = await seal.aged_entries(session, before, after=int(sealed_through))
             if ids:
                 await seal.seal(session, ids, await purged_results(session, ids))
+                await outbox.forget(session, ids)
                 await tables.set_state(session, tables.SEALED_THROUGH, ids[-1])
             return len(ids)
 
@@ -49,5 +50,7 @@ class PruneHandler(Handler):
         while sealed := await self._database.transaction(seal_some):
             metrics.ENTRIES_SEALED.inc(sealed)
             total += sealed
+        while await self._database.transaction(lambda session: interventions.forget(session, before)):
+            pass
         if total:
             log.info("old journal entries sealed", entries=total)

@@ -85,12 +85,13 @@ class RepairHandler(Handler):
         hosts = self._settings.hosts
         live = await fleet.live_hosts(connection, now - hosts.live_after_contact_s)
         workload = await fleet.workload(connection, self._project.app_ids)
+        excluded = (await tables.excluded_hosts(connection)).union(hosts.exclude)
         topup = self._settings.topup
         candidates = []
         for host in live:
             jobs = sum(workload.of_host(host.host_id).values())
             idle = idle_cores(Host(host.host_id, host.ncpus, host.ngpus, host.memory, jobs), topup)
-            if idle and host.host_id not in hosts.exclude:
+            if idle and host.host_id not in excluded:
                 candidates.append(Candidate(host.host_id, host.memory * topup.memory_share, idle))
         return candidates
 
@@ -98,7 +99,7 @@ class RepairHandler(Handler):
         self, connection: Connection, ids: Sequence[int], candidates: Sequence[Candidate], now: float
     ) -> list[Repair]:
         repair = self._settings.repair
-        rules = TargetRules.of(self._settings.hosts, now)
+        rules = TargetRules.of(self._settings.hosts, now, await tables.excluded_hosts(connection))
         stuck = []
         silence = await fleet.silence(connection, now - self._settings.hosts.fleet_silent_after_s)
         storm = fleet_is_silent(silence, self._settings.hosts)
@@ -127,7 +128,7 @@ class RepairHandler(Handler):
             )
             for repair in repairs
         ]
-        entry = Entry(now, "repair", WuFlagsStuck.name, len(repairs), detail=counts)
+        entry = Entry(now, "repair", WuFlagsStuck.name, len(repairs), detail=counts, actor=self.actor)
         await tables.write_journal(session, entry, changes)
         freed = [repair.workunit for repair in repairs if repair.remedy is Remedy.FREE]
         retargeted = [(repair.workunit, repair.host_id) for repair in repairs if repair.remedy is Remedy.RETARGET]
@@ -202,7 +203,8 @@ class ReportsHandler(Handler):
                     )
                     for report in lost
                 ]
-                entry = Entry(now, "repair", ReportLost.name, len(lost), detail={LOST_REPORT: len(lost)})
+                counts = {LOST_REPORT: len(lost)}
+                entry = Entry(now, "repair", ReportLost.name, len(lost), detail=counts, actor=self.actor)
                 await tables.write_journal(session, entry, changes)
                 await tasks.restore(session, lost, now)
             return lost

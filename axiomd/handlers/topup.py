@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -28,7 +28,7 @@ from axiomd.sql import Connection
 from axiomd.store import tables
 from axiomd.store.database import Database, Session, read_clock
 from axiomd.store.guard import Kind, rails
-from axiomd.store.tables import Entry, IntendedJob, JobState
+from axiomd.store.tables import Ending, Entry, IntendedJob, JobState
 from experiments.kit.naming import WorkunitName
 
 log = structlog.get_logger(__name__)
@@ -102,10 +102,11 @@ class TopupHandler(Handler):
         live_since = now - self._settings.hosts.live_after_contact_s
         workload = await fleet.workload(connection, self._project.app_ids)
         quotas = await fleet.quotas(connection, self._project.app_ids, live_since)
+        excluded = (await tables.excluded_hosts(connection)).union(self._settings.hosts.exclude)
         hosts = [
             self._host(host, workload, quotas.get(host.host_id), now)
             for host in await fleet.live_hosts(connection, live_since)
-            if host.host_id not in self._settings.hosts.exclude
+            if host.host_id not in excluded
         ]
         limit = int(await self._cap.left(connection, now))
         if not self._topup.targeted:
@@ -142,9 +143,12 @@ class TopupHandler(Handler):
     async def _experiments(self, connection: Connection, workload: Workload) -> list[Experiment]:
         done = await tables.independent_results(connection)
         under_way = workload.of_experiments()
+        ended = await tables.endings(connection)
         experiments = []
         for name, settings in self._settings.experiments.items():
             entry = self._entries[name]
+            if (name, entry.version) in ended:
+                continue
             have = done.get((name, entry.version), 0) + under_way.get(name, 0)
             experiments.append(
                 Experiment(
@@ -194,11 +198,17 @@ class TopupHandler(Handler):
         """
         while jobs := await self._intended():
             missing = await self._look(jobs)
-            hopeless = [job.name for job in missing if self._is_hopeless(job)]
+            async with self._database.session() as session:
+                ended = await tables.endings(session)
+            given_up = [job.name for job in missing if self._is_unwanted(job, ended)]
+            if given_up:
+                await self._database.transaction(partial(_give_up, names=given_up))
+                log.warning("jobs given up: their experiment has ended", count=len(given_up), first=given_up[0])
+            hopeless = [job.name for job in missing if job.name not in given_up and job.tries >= MOST_TRIES]
             if hopeless:
                 await self._database.transaction(partial(_give_up, names=hopeless))
                 log.error("jobs given up: create_work didn't make them", count=len(hopeless), first=hopeless[0])
-            missing = [job for job in missing if not self._is_hopeless(job)]
+            missing = [job for job in missing if job.name not in {*given_up, *hopeless}]
             if not missing:
                 continue
             for app in sorted({job.app for job in missing}):
@@ -218,9 +228,11 @@ class TopupHandler(Handler):
                 return False
         return True
 
-    def _is_hopeless(self, job: IntendedJob) -> bool:
-        """Whether a job stopped create_work too often, or its experiment was taken out of the settings."""
-        return job.tries >= MOST_TRIES or job.experiment not in self._settings.experiments
+    def _is_unwanted(self, job: IntendedJob, ended: Mapping[tuple[str, int], Ending]) -> bool:
+        """Whether a job's experiment was retired or aborted, or taken out of the settings."""
+        if job.experiment not in self._settings.experiments:
+            return True
+        return (job.experiment, self._entries[job.experiment].version) in ended
 
     async def _intended(self) -> list[IntendedJob]:
         async with self._database.session() as session:

@@ -6,7 +6,7 @@ says so (`axiomd resume`): then the window begins anew. What a person stopped (`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -77,6 +77,8 @@ def rails(settings: Settings) -> dict[Kind, Rail]:
 async def use(connection: Connection, rail: Rail, now: float) -> Use:
     """Read how a rail stands, and show it in the metrics."""
     state = await tables.get_state(connection)
+    if state.get(_raised_until(rail.kind), 0.0) > now:
+        rail = replace(rail, cap=rail.cap * state.get(_raised(rail.kind), 1.0))
     since = max(now - rail.window_s, state.get(_resumed(rail.kind), 0.0))
     statement = "jobs" if rail.kind is Kind.TOPUP else "credit" if rail.kind is Kind.CREDIT else "changes"
     used, oldest = (await connection.fetch(SQL[statement], {"kind": rail.kind.value, "since": since}))[0]
@@ -86,7 +88,9 @@ async def use(connection: Connection, rail: Rail, now: float) -> Use:
         paused=bool(state.get(_paused(rail.kind))),
         room_at=float(oldest) + rail.window_s if oldest is not None else 0.0,
     )
+    metrics.CAP.labels(rail.kind.value).set(rail.cap)
     metrics.CAP_USED.labels(rail.kind.value).set(found.used / rail.cap if rail.cap else 1.0)
+    metrics.PAUSED.labels(rail.kind.value).set(found.paused)
     metrics.STOPPED.labels(rail.kind.value).set(1 if found.stopped else 0)
     return found
 
@@ -102,6 +106,22 @@ async def resume(connection: Connection, kind: Kind, now: float) -> None:
     await tables.set_state(connection, _resumed(kind), now)
     if kind is Kind.CREDIT:
         await connection.execute(SQL["look_at_once"])
+
+
+async def raise_cap(connection: Connection, kind: Kind, *, factor: float, until: float) -> None:
+    """Multiply a kind's cap until then; with a factor of 1 it is as the settings say."""
+    await tables.set_state(connection, _raised(kind), factor)
+    await tables.set_state(connection, _raised_until(kind), until)
+    if kind is Kind.CREDIT:
+        await connection.execute(SQL["look_at_once"])
+
+
+def _raised(kind: Kind) -> str:
+    return f"cap_factor:{kind.value}"
+
+
+def _raised_until(kind: Kind) -> str:
+    return f"cap_raised_until:{kind.value}"
 
 
 def _paused(kind: Kind) -> str:

@@ -16,6 +16,12 @@ UPDATE axiomd_state SET value = value + %(value)s WHERE name = %(name)s
 INSERT INTO axiomd_journal (at, kind, cause, actor, changes, credit, detail)
 VALUES (%(at)s, %(kind)s, %(cause)s, %(actor)s, %(changes)s, %(credit)s, %(detail)s)
 
+-- name: newest_entry
+SELECT COALESCE(MAX(id), 0) FROM axiomd_journal
+
+-- name: changes_by
+SELECT COALESCE(SUM(changes), 0) FROM axiomd_journal WHERE id > %(after)s AND kind = %(kind)s AND actor = %(actor)s
+
 -- name: journal_totals
 SELECT kind, COUNT(*), SUM(changes), SUM(credit) FROM axiomd_journal GROUP BY kind
 
@@ -93,3 +99,24 @@ ON DUPLICATE KEY UPDATE live = VALUES(live), since = VALUES(since)
 
 -- name: host_counts
 SELECT live, COUNT(*) FROM axiomd_host GROUP BY live
+
+-- name: excluded_hosts
+SELECT host_id FROM axiomd_excluded
+
+-- name: put_exclusion
+INSERT INTO axiomd_excluded (host_id, since, reason, actor) VALUES (%(host_id)s, %(now)s, %(reason)s, %(actor)s)
+ON DUPLICATE KEY UPDATE host_id = host_id
+
+-- name: delete_exclusion
+DELETE FROM axiomd_excluded WHERE host_id = %(host_id)s
+
+-- name: endings
+SELECT name, version, aborted FROM axiomd_ending
+
+-- name: put_ending
+INSERT INTO axiomd_ending (name, version, aborted, since, actor)
+VALUES (%(name)s, %(version)s, %(aborted)s, %(now)s, %(actor)s)
+ON DUPLICATE KEY UPDATE aborted = GREATEST(aborted, VALUES(aborted))
+
+-- name: delete_ending
+DELETE FROM axiomd_ending WHERE name = %(name)s AND version = %(version)s

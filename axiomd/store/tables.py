@@ -66,7 +66,7 @@ class Entry:
     cause: str
     changes: int
     credit: float = 0.0
-    detail: Mapping[str, int] | None = None
+    detail: Mapping[str, object] | None = None
     actor: str = "axiomd"
 
 
@@ -135,6 +135,17 @@ async def write_journal(connection: Connection, entry: Entry, changes: Sequence[
         )
         await connection.execute(SQL["insert_changes"].format(rows=values(rows)))
     return journal_id
+
+
+async def newest_entry(connection: Connection) -> int:
+    """Id of the newest journal entry; 0 if there is none."""
+    return int((await connection.fetch(SQL["newest_entry"]))[0][0])
+
+
+async def changes_by(connection: Connection, kind: str, actor: str, *, after: int) -> int:
+    """How much of a kind somebody changed in the journal entries after this one."""
+    what = {"kind": kind, "actor": actor, "after": after}
+    return int((await connection.fetch(SQL["changes_by"], what))[0][0])
 
 
 async def granted_today(connection: Connection, host_ids: Iterable[int], now: float) -> dict[int, float]:
@@ -242,6 +253,49 @@ async def put_hosts(connection: Connection, host_ids: Iterable[int], *, live: bo
     """Note how hosts were judged."""
     rows = ((host_id, int(live), now) for host_id in sorted(host_ids))
     await connection.execute(SQL["put_hosts"].format(rows=values(rows)))
+
+
+async def excluded_hosts(connection: Connection) -> frozenset[int]:
+    """Ids of the hosts that an intervention excluded; the settings may exclude others."""
+    return frozenset(int(row[0]) for row in await connection.fetch(SQL["excluded_hosts"]))
+
+
+async def put_exclusion(connection: Connection, host_id: int, *, reason: str, actor: str, now: float) -> bool:
+    """Exclude a host; False if it was excluded before."""
+    what = {"host_id": host_id, "reason": reason, "actor": actor, "now": now}
+    return bool(await connection.execute(SQL["put_exclusion"], what))
+
+
+async def delete_exclusion(connection: Connection, host_id: int) -> bool:
+    """Take a host's exclusion back; False if it had none."""
+    return bool(await connection.execute(SQL["delete_exclusion"], {"host_id": host_id}))
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """An experiment that gets no new jobs."""
+
+    name: str
+    version: int
+    aborted: bool
+    """True: what volunteers have is cancelled too."""
+
+
+async def endings(connection: Connection) -> dict[tuple[str, int], Ending]:
+    """Experiments that were retired or aborted, by name and version."""
+    rows = await connection.fetch(SQL["endings"])
+    return {(str(n), int(v)): Ending(str(n), int(v), bool(aborted)) for n, v, aborted in rows}
+
+
+async def put_ending(connection: Connection, ending: Ending, *, actor: str, now: float) -> bool:
+    """Note that an experiment ends; False if that was so before. Retiring what was aborted leaves it aborted."""
+    what = {"name": ending.name, "version": ending.version, "aborted": int(ending.aborted)}
+    return bool(await connection.execute(SQL["put_ending"], what | {"actor": actor, "now": now}))
+
+
+async def delete_ending(connection: Connection, name: str, version: int) -> bool:
+    """Let an experiment go on; False if it had not ended."""
+    return bool(await connection.execute(SQL["delete_ending"], {"name": name, "version": version}))
 
 
 async def host_counts(connection: Connection) -> tuple[int, int]:

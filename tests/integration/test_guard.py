@@ -118,8 +118,8 @@ async def test_resume_opens_the_window_anew_and_status_says_what_is_stopped(worl
     assert '"stopped": {}' in await command(world, "status", "--json")
     await axiomd.once()
     assert sum(world.row("result", id_)["granted_credit"] for id_ in results) == 10
-    assert world.rows("SELECT kind, cause FROM axiomd_journal WHERE kind = 'resume'") == [
-        {"kind": "resume", "cause": "credit"}
+    assert world.rows("SELECT kind, cause FROM axiomd_journal WHERE kind = 'intervene'") == [
+        {"kind": "intervene", "cause": "resume"}
     ]
 
 

@@ -13,7 +13,7 @@ import typer
 
 from axiomd.boinc import audit as conservation
 from axiomd.boinc import undo as boinc_undo
-from axiomd.cli.intervention import confirm, point_in_time
+from axiomd.cli.undo import confirm, point_in_time
 from axiomd.demo import scheduler, transitioner
 from axiomd.demo.config import Config
 from axiomd.errors import AxiomdError

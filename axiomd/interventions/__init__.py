@@ -1,0 +1,1 @@
+"""What a person, a program or an alert may ask axiomd to do."""

@@ -1,0 +1,105 @@
+"""Retire an experiment, abort it, or let it go on. The daemon then cancels its jobs (handlers/cancel.py)."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from axiomd.boinc import fleet
+from axiomd.interventions.intervention import Done, Parameters, Refusal, Transactional
+from axiomd.science.catalogue import deployed, read_catalogue
+from axiomd.settings import ExperimentName
+from axiomd.store import tables
+from axiomd.store.database import Session
+from axiomd.store.tables import Ending
+
+
+class Which(Parameters):
+    """Which experiment."""
+
+    experiment: ExperimentName = Field(description="name of an experiment of the settings")
+
+
+class _OfExperiment(Transactional[Which]):
+    """What these have in common: the experiment is one of the settings, in the version that they deploy."""
+
+    parameters = Which
+
+    def version(self, parameters: Which) -> int:
+        """Look up the version; raises Refusal for an experiment that isn't deployed."""
+        settings = self.ground.settings
+        if parameters.experiment not in settings.experiments:
+            known = ", ".join(settings.experiments) or "none"
+            raise Refusal(f"'{parameters.experiment}' isn't an experiment of the settings; they have: {known}")
+        catalogue = read_catalogue(settings.daemon.catalogue)
+        return deployed(parameters.experiment, settings.experiments[parameters.experiment], catalogue).version
+
+    async def jobs(self, parameters: Which) -> int:
+        """Count its jobs under way."""
+        async with self.ground.database.session() as session:
+            workload = await fleet.workload(session, self.ground.project.app_ids)
+        return workload.of_experiments().get(parameters.experiment, 0)
+
+
+class RetireExperiment(_OfExperiment):
+    """Ends an experiment gently."""
+
+    name = "retire_experiment"
+    summary = "Make no more jobs of an experiment and cancel those that no volunteer has begun; the others may end."
+    at_most = "one experiment, one version: its jobs, within the cap of aborts"
+
+    async def plan(self, parameters: Which) -> str:
+        """Say what would end."""
+        version, jobs = self.version(parameters), await self.jobs(parameters)
+        return (
+            f"{parameters.experiment} version {version} would get no new jobs; of {jobs} under way those not begun end"
+        )
+
+    async def change(self, session: Session, parameters: Which, *, actor: str, now: float) -> Done:
+        """Note that it ends."""
+        ending = Ending(parameters.experiment, self.version(parameters), aborted=False)
+        await tables.put_ending(session, ending, actor=actor, now=now)
+        return Done(f"{ending.name} version {ending.version} gets no new jobs; the daemon cancels those not begun")
+
+
+class AbortExperiment(_OfExperiment):
+    """Ends an experiment at once."""
+
+    name = "abort_experiment"
+    summary = "Make no more jobs of an experiment and cancel all that are under way; what comes in good is paid."
+    at_most = "one experiment, one version: its jobs, within the cap of aborts"
+
+    async def plan(self, parameters: Which) -> str:
+        """Say what would end."""
+        version, jobs = self.version(parameters), await self.jobs(parameters)
+        return (
+            f"{parameters.experiment} version {version} would get no new jobs, and {jobs} under way would be cancelled"
+        )
+
+    async def change(self, session: Session, parameters: Which, *, actor: str, now: float) -> Done:
+        """Note that it ends."""
+        ending = Ending(parameters.experiment, self.version(parameters), aborted=True)
+        await tables.put_ending(session, ending, actor=actor, now=now)
+        return Done(f"{ending.name} version {ending.version} gets no new jobs; the daemon cancels all under way")
+
+
+class ContinueExperiment(_OfExperiment):
+    """Takes an ending back."""
+
+    name = "continue_experiment"
+    summary = "Let an experiment that was retired or aborted get new jobs; what was cancelled stays so."
+    at_most = "one experiment, one version: no row of BOINC's"
+
+    async def plan(self, parameters: Which) -> str:
+        """Say what would go on."""
+        version = self.version(parameters)
+        async with self.ground.database.session() as session:
+            if (parameters.experiment, version) not in await tables.endings(session):
+                raise Refusal(f"{parameters.experiment} version {version} hasn't ended")
+        return f"{parameters.experiment} version {version} would get new jobs again"
+
+    async def change(self, session: Session, parameters: Which, *, actor: str, now: float) -> Done:  # noqa: ARG002
+        """Forget that it ended."""
+        version = self.version(parameters)
+        if not await tables.delete_ending(session, parameters.experiment, version):
+            raise Refusal(f"{parameters.experiment} version {version} hasn't ended")
+        return Done(f"{parameters.experiment} version {version} gets new jobs again")
