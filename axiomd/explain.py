@@ -29,7 +29,7 @@ from axiomd.policies.repair import stuck_case
 from axiomd.policies.topup import Host, idle_cores
 from axiomd.settings import HOUR_S, Settings
 from axiomd.sql import Connection
-from axiomd.store import guard, lease
+from axiomd.store import guard, lease, tables
 from axiomd.store import story as own
 from axiomd.store.database import Database, read_clock
 from axiomd.store.guard import Kind
@@ -322,7 +322,7 @@ class Teller:
 
     async def _open_workunit(self, session: Connection, told: Story, row: WorkunitRow, now: float) -> None:
         """Tell whether a workunit can move."""
-        rules = TargetRules.of(self._settings.hosts, now)
+        rules = TargetRules.of(self._settings.hosts, now, await tables.excluded_hosts(session))
         found = await workunits.open_workunits(session, [row.id], rules)
         workunit = found[0]
         for assignment in workunit.assignments:
@@ -375,6 +375,7 @@ class Teller:
             done = "granted" if paid.credit >= 0 else "taken back"
             words = f"{abs(paid.credit):g} credit {done} (entry {paid.journal_id}, {paid.kind}, by {paid.actor})"
             told.happened.append(Happened(paid.at, words))
+        await self._changes(session, told, "host", id_)
         await self._hosts_credit(session, told, id_, now)
         await self._hosts_work(session, told, row, now, live=live)
         return told
@@ -392,7 +393,11 @@ class Teller:
         waiting = await story.waiting_for(session, row.id)
         told.is_now += [f"result {id_} is in progress there since {utc(sent)}" for id_, sent in under_way]
         told.is_now.append(f"{len(under_way)} results in progress, {waiting} jobs wait for it to fetch them")
-        if row.id in self._settings.hosts.exclude:
+        if exclusion := await own.exclusion(session, row.id):
+            why = f": {exclusion.reason}" if exclusion.reason else ""
+            told.decided.append(f"it is excluded, by {exclusion.actor} since {utc(exclusion.since)}{why}")
+            told.next.append(f"gets jobs again after `axiomd intervene release_host host={row.id}`")
+        elif row.id in self._settings.hosts.exclude:
             told.decided.append("it is excluded: axiomd gives it no work (hosts.exclude)")
         elif not live:
             told.decided.append("it is silent: axiomd gives it no work")

@@ -63,6 +63,14 @@ class JobRow(NamedTuple):
     state: JobState
 
 
+class Exclusion(NamedTuple):
+    """Since when a host is excluded, and why."""
+
+    since: float
+    reason: str
+    actor: str
+
+
 class PostingRow(NamedTuple):
     """What a journal entry added to a host."""
 
@@ -115,6 +123,12 @@ async def host(connection: Connection, host_id: int) -> tuple[bool, float] | Non
     """Whether a host was last judged live, and since when."""
     rows = await connection.fetch(SQL["host"], {"id": host_id})
     return (bool(rows[0][0]), float(rows[0][1])) if rows else None
+
+
+async def exclusion(connection: Connection, host_id: int) -> Exclusion | None:
+    """Read the exclusion of a host by an intervention."""
+    rows = await connection.fetch(SQL["exclusion"], {"id": host_id})
+    return Exclusion(float(rows[0][0]), str(rows[0][1]), str(rows[0][2])) if rows else None
 
 
 async def account(connection: Connection, host_id: int, now: float) -> tuple[float, float, float]:

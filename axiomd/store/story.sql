@@ -23,6 +23,9 @@ FROM axiomd_job j LEFT JOIN axiomd_journal e ON e.id = j.journal_id WHERE j.work
 -- name: host
 SELECT live, since FROM axiomd_host WHERE host_id = %(id)s
 
+-- name: exclusion
+SELECT since, reason, actor FROM axiomd_excluded WHERE host_id = %(id)s
+
 -- name: account
 SELECT opening, granted, IF(day = %(day)s, granted_today, 0) FROM axiomd_account WHERE kind = 1 AND id = %(id)s
 

@@ -19,9 +19,11 @@ from prometheus_client import REGISTRY
 
 from axiomd.daemon import Axiomd
 from axiomd.errors import SettingsError
+from axiomd.explain import Teller
 from axiomd.interventions import registry
 from axiomd.interventions.intervention import Answer, Call, Ground, Outcome, Source
 from axiomd.interventions.registry import ALL, Interventions
+from axiomd.settings import Settings
 from axiomd.store.database import Database
 from tests.world import World
 
@@ -67,9 +69,9 @@ def with_quota(world: World, jobs: int = 500) -> int:
     host = world.host()
     for version in (world.app_version_id, world.app_id * 1_000_000 + 2, 999):
         world.execute(
-            "INSERT INTO host_app_version (host_id, app_version_id, max_jobs_per_day, pfc_n, pfc_avg, et_n, et_avg, et_var,"
-            " et_q, n_jobs_today, turnaround_n, turnaround_avg, turnaround_var, turnaround_q, consecutive_valid)"
-            " VALUES (%s, %s, %s, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
+            "INSERT INTO host_app_version (host_id, app_version_id, max_jobs_per_day, pfc_n, pfc_avg, et_n, et_avg, "
+            "et_var, et_q, n_jobs_today, turnaround_n, turnaround_avg, turnaround_var, turnaround_q, consecutive_valid) "
+            "VALUES (%s, %s, %s, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
             host,
             version,
             jobs,
@@ -325,9 +327,7 @@ async def test_in_a_dry_run_boinc_is_not_touched(world: World) -> None:
     ],
 )
 def test_settings_that_name_what_is_not_there_are_refused(tmp_path: Path, section: dict[str, Any], why: str) -> None:
-    from axiomd.settings import Settings  # noqa: PLC0415
-
-    settings = Settings(project={"dir": str(tmp_path), "apps": ["axiom"]}, **section)  # type: ignore[arg-type]
+    settings = Settings(project={"dir": str(tmp_path), "apps": ["axiom"]}, **section)
     with pytest.raises(SettingsError, match=why):
         registry.check(settings)
 
@@ -498,3 +498,14 @@ async def test_from_the_command_line(world: World) -> None:
         assert (result.returncode, said in result.stdout + result.stderr) == (status, True), (words, result)
         assert "Traceback" not in result.stderr
     assert quota(world, host, world.app_version_id) == 1
+
+
+async def test_explain_tells_of_an_exclusion(world: World) -> None:
+    host = with_quota(world)
+    interventions = await desk(world)
+    await say(interventions, "exclude_host", {"host": host, "reason": "only errors"})
+    ground = interventions.ground
+    told = await Teller(ground.database, ground.project, ground.settings).tell("host", host)
+    assert any("it is excluded, by anna since" in line and "only errors" in line for line in told.decided)
+    assert f"gets jobs again after `axiomd intervene release_host host={host}`" in told.next
+    assert any("max_jobs_per_day" in happened.words for happened in told.happened)
