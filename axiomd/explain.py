@@ -322,7 +322,8 @@ class Teller:
 
     async def _open_workunit(self, session: Connection, told: Story, row: WorkunitRow, now: float) -> None:
         """Tell whether a workunit can move."""
-        rules = TargetRules.of(self._settings.hosts, now, await tables.excluded_hosts(session))
+        hosts = self._settings.hosts
+        rules = TargetRules.of(hosts, now, await tables.excluded_hosts(session, hosts))
         found = await workunits.open_workunits(session, [row.id], rules)
         workunit = found[0]
         for assignment in workunit.assignments:

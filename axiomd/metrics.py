@@ -9,8 +9,8 @@ HOSTS = Gauge(
     "axiomd_hosts", "Hosts by state: live, stale, failing (live, and only failures lately), excluded.", ["state"]
 )
 CORES = Gauge("axiomd_cores", "Usable cores of live hosts, without excluded ones.")
-CORES_BUSY = Gauge("axiomd_cores_busy", "... of these, cores with a job.")
-CORES_IDLE = Gauge("axiomd_cores_idle", "... of these, cores without a job.")
+CORES_BUSY = Gauge("axiomd_cores_busy", "Those of axiomd_cores that have a job.")
+CORES_IDLE = Gauge("axiomd_cores_idle", "Those of axiomd_cores that have no job.")
 RESULTS = Gauge("axiomd_results", "Results of axiomd's apps that are unsent or in progress.", ["state"])
 WORKUNITS = Gauge("axiomd_workunits", "Workunits that wait for the validator or for their assimilator.", ["state"])
 WORKUNITS_STUCK = Gauge("axiomd_workunits_stuck", "Workunits that the last look found stuck, by case.", ["case"])
@@ -24,10 +24,14 @@ BOINC_DAEMON_UP = Gauge(
 )
 
 # The experiments that the settings name.
+OTHER = "other"
+"""Label of experiments that they don't name."""
 EXPERIMENT_RESULTS = Counter(
     "axiomd_experiment_results_total", "Results dealt with: valid or failed.", ["experiment", "outcome"]
 )
-EXPERIMENT_JOBS = Gauge("axiomd_experiment_jobs", "Jobs under way.", ["experiment"])
+EXPERIMENT_JOBS = Gauge(
+    "axiomd_experiment_jobs", "Jobs under way; other: of no experiment of the settings.", ["experiment"]
+)
 EXPERIMENT_SEEDS = Gauge("axiomd_experiment_seeds", "Independent seeds with a canonical result.", ["experiment"])
 EXPERIMENT_TARGET = Gauge("axiomd_experiment_target_seeds", "Independent seeds wanted.", ["experiment"])
 EXPERIMENT_ENDED = Gauge("axiomd_experiment_ended", "1 once an experiment was retired or aborted.", ["experiment"])

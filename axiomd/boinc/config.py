@@ -1,4 +1,4 @@
-"""BOINC's config.xml: the database, the folders, and what the scheduler gives a host at most."""
+"""BOINC's config.xml: the database, the folders, what the scheduler gives a host at most, and the list of daemons."""
 
 from __future__ import annotations
 
@@ -7,6 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from axiomd.errors import ProjectError
+
+
+@dataclass(frozen=True)
+class DaemonEntry:
+    """A `<daemon>` of config.xml, as it stands there: what is left out is empty."""
+
+    cmd: str
+    host: str = ""
+    disabled: bool = False
+    pid_file: str = ""
+    lock_file: str = ""
+    output: str = ""
 
 
 @dataclass(frozen=True)
@@ -25,6 +37,9 @@ class ProjectConfig:
     enable_assignment: bool
     send_result_abort: bool
     credit_by_app: bool
+    host: str = ""
+    """The project's main host, by its short name: where daemons run that name none."""
+    daemons: tuple[DaemonEntry, ...] = ()
 
     def __repr__(self) -> str:
         """Show the project, never the password."""
@@ -71,4 +86,21 @@ def read_config(project_dir: Path) -> ProjectConfig:
         enable_assignment=flag("enable_assignment"),
         send_result_abort=flag("send_result_abort"),
         credit_by_app=flag("credit_by_app"),
+        host=text("host"),
+        daemons=tuple(_daemon(element) for element in root.findall("daemons/daemon")),
+    )
+
+
+def _daemon(element: ET.Element) -> DaemonEntry:
+    def text(name: str) -> str:
+        return (element.findtext(name) or "").strip()
+
+    return DaemonEntry(
+        cmd=text("cmd"),
+        host=text("host"),
+        # sched/start takes an empty <disabled/> for enabled.
+        disabled=text("disabled") not in {"", "0"},
+        pid_file=text("pid_file"),
+        lock_file=text("lock_file"),
+        output=text("output"),
     )

@@ -151,6 +151,7 @@ def _read_results(
                 fpops=fpops,
                 gpu_fpops=gpu_fpops,
                 generation=row[16],
+                experiment=row[17],
             )
         )
         if row[15]:

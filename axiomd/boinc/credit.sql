@@ -80,7 +80,8 @@ SELECT JSON_ARRAYAGG(JSON_ARRAY(
   r.id, r.workunitid, r.appid, r.hostid, r.server_state, r.outcome, r.validate_state, r.exit_status, r.elapsed_time,
   r.sent_time, r.received_time, r.granted_credit, r.app_version_id, w.error_mask & 16, e.workunit_id IS NOT NULL,
   IF(w.canonical_resultid = r.id, SUBSTRING_INDEX(w.name, '-', 2), ''),
-  COALESCE((SELECT MAX(l.generation) FROM axiomd_ledger l WHERE l.result_id = r.id), -1) + 1))
+  COALESCE((SELECT MAX(l.generation) FROM axiomd_ledger l WHERE l.result_id = r.id), -1) + 1,
+  COALESCE(SUBSTRING_INDEX(w.name, '-v', 1), '')))
 FROM result r FORCE INDEX (PRIMARY)
 LEFT JOIN workunit w ON w.id = r.workunitid
 LEFT JOIN axiomd_ended e ON e.workunit_id = r.workunitid

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from axiomd.errors import ProjectError
@@ -63,6 +63,22 @@ async def quotas(connection: Connection, app_ids: Sequence[int], live_since: flo
     return {int(host_id): (int(most), int(today)) for host_id, most, today in rows}
 
 
+async def failing_hosts(
+    connection: Connection, app_ids: Sequence[int], *, live_since: float, most_jobs: int, excluded: Collection[int]
+) -> int:
+    """How many hosts in contact since then had only failures lately, and are down to so many jobs a core and day."""
+    versions = [int(row[0]) for row in await connection.fetch(SQL["app_versions"], {"app_ids": app_ids})]
+    if not versions:
+        return 0
+    parameters = {
+        "app_versions": versions,
+        "live_since": live_since,
+        "most_jobs": most_jobs,
+        "excluded": sorted({0, *excluded}),
+    }
+    return int((await connection.fetch(SQL["failing_hosts"], parameters))[0][0])
+
+
 @dataclass(slots=True)
 class Workload:
     """Jobs under way: by host and experiment (the part of the workunit's name before `-v`), and for nobody yet."""
@@ -112,6 +128,14 @@ async def results_by_state(connection: Connection, app_ids: Sequence[int]) -> di
     """Results that are unsent or in progress, by server_state."""
     rows = await connection.fetch(SQL["results_by_state"], {"app_ids": app_ids})
     return {int(state): int(count) for state, count in rows}
+
+
+async def waiting_workunits(connection: Connection, app_ids: Sequence[int]) -> tuple[int, int]:
+    """Workunits that wait for BOINC's validator, and those that wait for their assimilator."""
+    parameters = {"app_ids": app_ids}
+    to_validate = await connection.fetch(SQL["workunits_to_validate"], parameters)
+    to_assimilate = await connection.fetch(SQL["workunits_to_assimilate"], parameters)
+    return int(to_validate[0][0]), int(to_assimilate[0][0])
 
 
 async def backlog(connection: Connection, app_ids: Sequence[int], *, assimilates: bool) -> tuple[int, float]:

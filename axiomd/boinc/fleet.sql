@@ -23,6 +23,21 @@ SELECT v.host_id, SUM(v.max_jobs_per_day), SUM(v.n_jobs_today)
 FROM host_app_version v STRAIGHT_JOIN host h ON h.id = v.host_id AND h.rpc_time >= %(live_since)s
 WHERE v.app_version_id IN (SELECT id FROM app_version WHERE appid IN %(app_ids)s) GROUP BY v.host_id
 
+-- name: app_versions
+SELECT id FROM app_version WHERE appid IN %(app_ids)s
+
+-- name: failing_hosts
+-- Each failure lowers max_jobs_per_day by one and sets consecutive_valid to 0. One pass along the index finds the few
+-- suspects, and only they are looked up.
+SELECT COUNT(*) FROM (
+  SELECT DISTINCT v.host_id FROM host_app_version v
+  WHERE v.app_version_id IN %(app_versions)s AND v.consecutive_valid = 0 AND v.max_jobs_per_day <= %(most_jobs)s
+) suspect
+STRAIGHT_JOIN host h ON h.id = suspect.host_id
+WHERE h.rpc_time >= %(live_since)s AND h.userid <> 0 AND h.id NOT IN %(excluded)s
+  AND (SELECT SUM(o.consecutive_valid) FROM host_app_version o FORCE INDEX (hap)
+    WHERE o.host_id = h.id AND o.app_version_id IN %(app_versions)s) = 0
+
 -- name: jobs_in_progress
 SELECT r.hostid, SUBSTRING_INDEX(w.name, '-v', 1), COUNT(*)
 FROM result r FORCE INDEX (res_app_state) STRAIGHT_JOIN workunit w ON w.id = r.workunitid
@@ -54,6 +69,12 @@ SELECT name FROM workunit WHERE name IN %(names)s
 -- name: results_by_state
 SELECT server_state, COUNT(*) FROM result FORCE INDEX (res_app_state)
 WHERE appid IN %(app_ids)s AND server_state IN (2, 4) GROUP BY server_state
+
+-- name: workunits_to_validate
+SELECT COUNT(*) FROM workunit FORCE INDEX (wu_val) WHERE appid IN %(app_ids)s AND need_validate > 0
+
+-- name: workunits_to_assimilate
+SELECT COUNT(*) FROM workunit FORCE INDEX (wu_assim) WHERE appid IN %(app_ids)s AND assimilate_state = 1
 
 -- name: backlog
 SELECT COUNT(*), MIN(r.received_time) FROM workunit w FORCE INDEX (wu_assim)

@@ -23,9 +23,9 @@ class TargetRules:
     excluded: frozenset[int]
 
     @classmethod
-    def of(cls, hosts: HostSettings, now: float, excluded: frozenset[int] = frozenset()) -> TargetRules:
-        """Read the rules off the settings; `excluded` are hosts beside those that the settings exclude."""
-        return cls(now - hosts.dead_after_s, excluded.union(hosts.exclude))
+    def of(cls, hosts: HostSettings, now: float, excluded: frozenset[int]) -> TargetRules:
+        """Read the rules off the settings; `excluded` are the hosts that get no work."""
+        return cls(now - hosts.dead_after_s, excluded)
 
 
 async def suspects(

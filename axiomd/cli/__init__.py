@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from axiomd.cli import configuration, experiments, explain, inspection, intervene, operation, undo
+from axiomd.cli import configuration, experiments, explain, inspection, intervene, metrics, operation, undo
 from axiomd.errors import AxiomdError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ intervene.add_to(app)
 explain.add_to(app)
 configuration.add_to(app)
 experiments.add_to(app)
+metrics.add_to(app)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from axiomd.errors import Conflict
 from axiomd.events import ResultCompleted
 from axiomd.handlers import payment
 from axiomd.handlers.handler import Cap, Handler, Planned
-from axiomd.policies.credit import CreditDecisions, CreditState, FinishedResult, decide_credit
+from axiomd.policies.credit import CreditDecisions, CreditState, Ending, FinishedResult, decide_credit
 from axiomd.policies.presets import apply_preset
 from axiomd.settings import Settings
 from axiomd.sql import Connection
@@ -22,6 +22,9 @@ from axiomd.store import tables
 from axiomd.store.database import Database, Session, read_clock
 from axiomd.store.guard import Kind, rails
 from axiomd.store.tables import Entry
+
+# What was cancelled, aborted by the project or not needed any more says nothing of an experiment.
+OUTCOMES = {Ending.VALID: "valid", Ending.FAILED: "failed", Ending.INVALID: "failed"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class CreditHandler(Handler):
         self._database = database
         self._project = project
         self._credit = apply_preset(settings.credit)
+        self._experiments = frozenset(settings.experiments)
         self._cap = Cap(rails(settings)[Kind.CREDIT])
 
     async def plan(self, events: Sequence[ResultCompleted]) -> list[Planned]:
@@ -74,6 +78,14 @@ class CreditHandler(Handler):
             metrics.RESULTS_REFUSED.labels(reason).inc(count)
         for reason, count in Counter(deferral.reason.value for deferral in decisions.deferrals).items():
             metrics.RESULTS_WAITING.labels(reason).inc(count)
+        self._count_by_experiment(decisions.closed)
+
+    def _count_by_experiment(self, closed: Sequence[FinishedResult]) -> None:
+        """Count what was dealt with for good, paid or not, by experiment and by how it ended."""
+        for (experiment, ending), count in Counter((result.experiment, result.ending) for result in closed).items():
+            if outcome := OUTCOMES.get(ending):
+                label = experiment if experiment in self._experiments else metrics.OTHER
+                metrics.EXPERIMENT_RESULTS.labels(label, outcome).inc(count)
 
     async def _act_apart(self, events: Sequence[ResultCompleted]) -> None:
         """Pay the two halves of a batch, the second whatever becomes of the first."""
@@ -98,7 +110,8 @@ class CreditHandler(Handler):
         state = CreditState(
             app_ids=frozenset(self._project.app_ids),
             baseline_at=(await tables.get_state(connection))[tables.BASELINE_AT],
-            granted_in_window=math.inf if use.paused else use.used,
+            # What is left of the cap, which may be raised for a time, and not what the settings say of it.
+            granted_in_window=math.inf if use.paused else self._credit.cap - use.left,
             granted_today=await tables.granted_today(connection, {r.host_id for r in loaded.results}, loaded.now),
         )
         return decide_credit(loaded.results, state, self._credit, loaded.now)

@@ -30,7 +30,7 @@ class ExcludeHandler(Handler):
         super().__init__(dry_run=settings.daemon.dry_run)
         self._database = database
         self._project = project
-        self._exclude = frozenset(settings.hosts.exclude)
+        self._hosts = settings.hosts
 
     async def plan(self, events: Sequence[QuotaRegrown]) -> list[Planned]:
         """Say whose quota would be brought down."""
@@ -56,7 +56,7 @@ class ExcludeHandler(Handler):
             log.info("quotas of excluded hosts brought down", hosts=sorted({quota.host_id for quota in regrown}))
 
     async def _regrown(self, connection: Connection, events: Iterable[QuotaRegrown]) -> list[Quota]:
-        excluded = self._exclude | await tables.excluded_hosts(connection)
+        excluded = await tables.excluded_hosts(connection, self._hosts)
         ids = sorted(excluded.intersection(*(event.hosts for event in events)))
         return [q for q in await hosts.quotas(connection, ids, self._project.app_ids) if hosts.is_regrown(q)]
 

@@ -85,7 +85,7 @@ class RepairHandler(Handler):
         hosts = self._settings.hosts
         live = await fleet.live_hosts(connection, now - hosts.live_after_contact_s)
         workload = await fleet.workload(connection, self._project.app_ids)
-        excluded = (await tables.excluded_hosts(connection)).union(hosts.exclude)
+        excluded = await tables.excluded_hosts(connection, hosts)
         topup = self._settings.topup
         candidates = []
         for host in live:
@@ -99,7 +99,8 @@ class RepairHandler(Handler):
         self, connection: Connection, ids: Sequence[int], candidates: Sequence[Candidate], now: float
     ) -> list[Repair]:
         repair = self._settings.repair
-        rules = TargetRules.of(self._settings.hosts, now, await tables.excluded_hosts(connection))
+        hosts = self._settings.hosts
+        rules = TargetRules.of(hosts, now, await tables.excluded_hosts(connection, hosts))
         stuck = []
         silence = await fleet.silence(connection, now - self._settings.hosts.fleet_silent_after_s)
         storm = fleet_is_silent(silence, self._settings.hosts)

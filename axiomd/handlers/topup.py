@@ -102,7 +102,7 @@ class TopupHandler(Handler):
         live_since = now - self._settings.hosts.live_after_contact_s
         workload = await fleet.workload(connection, self._project.app_ids)
         quotas = await fleet.quotas(connection, self._project.app_ids, live_since)
-        excluded = (await tables.excluded_hosts(connection)).union(self._settings.hosts.exclude)
+        excluded = await tables.excluded_hosts(connection, self._settings.hosts)
         hosts = [
             self._host(host, workload, quotas.get(host.host_id), now)
             for host in await fleet.live_hosts(connection, live_since)

@@ -9,7 +9,7 @@ from pydantic import Field
 from axiomd.boinc import hosts
 from axiomd.handlers.exclude import quota_changes
 from axiomd.interventions.intervention import Done, Parameters, Refusal, Transactional
-from axiomd.store import tables
+from axiomd.store import story, tables
 from axiomd.store.database import Session
 
 HostId = Annotated[int, Field(ge=1, le=2**31 - 1, description="id of the host")]
@@ -74,7 +74,7 @@ class ReleaseHost(Transactional[Release]):
     async def plan(self, parameters: Release) -> str:
         """Say what would change."""
         async with self.ground.database.session() as session:
-            if parameters.host not in await tables.excluded_hosts(session):
+            if not await story.exclusion(session, parameters.host):
                 raise Refusal(self._not_excluded(parameters.host))
         return f"host {parameters.host} would get jobs again, with a daily quota of {self._full} jobs a core"
 

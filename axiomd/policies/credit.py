@@ -73,6 +73,8 @@ class FinishedResult(NamedTuple):
     gpu_fpops: float = 0.0
     generation: int = 0
     """Which row in the ledger a payment would be: 0 the first, 2 after a first one was undone, and so on."""
+    experiment: str = ""
+    """What the workunit's name says that it is of, before `-v`; any text where people name workunits otherwise."""
 
 
 class Account(IntEnum):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from axiomd.policies.credit import CreditDecisions, Posting, Share
-from axiomd.settings import DAY_S
+from axiomd.settings import DAY_S, HostSettings
 from axiomd.sql import Connection, load_statements, values
 from axiomd.store.seal import sealed_totals
 
@@ -255,9 +255,9 @@ async def put_hosts(connection: Connection, host_ids: Iterable[int], *, live: bo
     await connection.execute(SQL["put_hosts"].format(rows=values(rows)))
 
 
-async def excluded_hosts(connection: Connection) -> frozenset[int]:
-    """Ids of the hosts that an intervention excluded; the settings may exclude others."""
-    return frozenset(int(row[0]) for row in await connection.fetch(SQL["excluded_hosts"]))
+async def excluded_hosts(connection: Connection, hosts: HostSettings) -> frozenset[int]:
+    """Ids of the hosts that get no work: those that an intervention excluded, and those of the settings."""
+    return frozenset(int(row[0]) for row in await connection.fetch(SQL["excluded_hosts"])).union(hosts.exclude)
 
 
 async def put_exclusion(connection: Connection, host_id: int, *, reason: str, actor: str, now: float) -> bool:

@@ -118,9 +118,12 @@ class Backlog:
         async with self._database.session() as session:
             waiting, oldest = await fleet.backlog(session, self._project.app_ids, assimilates=self._assimilates)
             states = await fleet.results_by_state(session, self._project.app_ids)
+            to_validate, to_assimilate = await fleet.waiting_workunits(session, self._project.app_ids)
         metrics.BACKLOG.set(waiting)
         metrics.BACKLOG_AGE.set(max(now - oldest, 0.0) if oldest else 0.0)
         for state, label in ((2, "unsent"), (4, "in_progress")):
             metrics.RESULTS.labels(label).set(states.get(state, 0))
+        metrics.WORKUNITS.labels("needs_validation").set(to_validate)
+        metrics.WORKUNITS.labels("needs_assimilation").set(to_assimilate)
         metrics.DATABASE_UP.set(1)
         yield []

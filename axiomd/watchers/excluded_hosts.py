@@ -20,13 +20,13 @@ class ExcludedHosts:
     def __init__(self, database: Database, project: Project, settings: Settings) -> None:
         self._database = database
         self._project = project
-        self._exclude = settings.hosts.exclude
+        self._hosts = settings.hosts
         self.interval_s = settings.hosts.interval_s
 
     async def poll(self, now: float) -> AsyncIterator[Sequence[Event]]:  # noqa: ARG002 - it needs no clock
         """Look at the quotas of the excluded hosts, which are few."""
         async with self._database.session() as session:
-            excluded = (await tables.excluded_hosts(session)).union(self._exclude)
+            excluded = await tables.excluded_hosts(session, self._hosts)
             quotas = await hosts.quotas(session, sorted(excluded), self._project.app_ids)
         regrown = sorted({quota.host_id for quota in quotas if hosts.is_regrown(quota)})
         if regrown:

@@ -1,4 +1,4 @@
-"""Has the fleet idle cores? -> CoresIdle, one event for the fleet."""
+"""Has the fleet idle cores? -> CoresIdle, one event for the fleet. What its jobs are of, as metrics."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from axiomd import metrics
 from axiomd.boinc import fleet
+from axiomd.boinc.fleet import Workload
 from axiomd.boinc.project import Project
 from axiomd.events import CoresIdle, Event
 from axiomd.policies.topup import Host, idle_cores, usable_cores
@@ -26,22 +27,37 @@ class IdleCores:
         self.interval_s = settings.topup.interval_s
 
     async def poll(self, now: float) -> AsyncIterator[Sequence[Event]]:
-        """Compare the usable cores of the live hosts with the jobs that they have."""
+        """Compare the usable cores of the live hosts with the jobs that they have; excluded hosts don't count."""
         live_since = now - self._settings.hosts.live_after_contact_s
         async with self._database.session() as session:
             hosts = await fleet.live_hosts(session, live_since)
             workload = await fleet.workload(session, self._project.app_ids)
+            excluded = await tables.excluded_hosts(session, self._settings.hosts)
             unmade = await tables.intended_jobs(session, 1)
         topup = self._settings.topup
         idle = []
+        total = without_job = 0
         for host in hosts:
-            if host.host_id in self._settings.hosts.exclude:
+            if host.host_id in excluded:
                 continue
+            usable = usable_cores(host.ncpus, topup)
+            total += usable
             jobs = sum(workload.of_host(host.host_id).values())
+            # Of the event's idle cores there may be more: those where a core is to have several jobs.
+            without_job += max(0, usable - jobs)
             if cores := idle_cores(Host(host.host_id, host.ncpus, host.ngpus, host.memory, jobs), topup):
                 idle.append((host.host_id, cores))
-        total = sum(usable_cores(host.ncpus, topup) for host in hosts)
         metrics.CORES.set(total)
-        metrics.CORES_IDLE.set(sum(cores for _, cores in idle))
+        metrics.CORES_IDLE.set(without_job)
+        metrics.CORES_BUSY.set(total - without_job)
+        self._show_jobs(workload)
         if idle or unmade:
             yield [CoresIdle(total, sum(cores for _, cores in idle), tuple(idle))]
+
+    def _show_jobs(self, workload: Workload) -> None:
+        """Set the jobs under way of each experiment of the settings, and of all others together."""
+        jobs = dict.fromkeys([*self._settings.experiments, metrics.OTHER], 0)
+        for experiment, count in workload.of_experiments().items():
+            jobs[experiment if experiment in self._settings.experiments else metrics.OTHER] += count
+        for experiment, count in jobs.items():
+            metrics.EXPERIMENT_JOBS.labels(experiment).set(count)

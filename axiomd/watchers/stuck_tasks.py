@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
+from axiomd import metrics
 from axiomd.boinc import tasks
 from axiomd.boinc.project import Project
 from axiomd.boinc.tasks import SentBefore
-from axiomd.events import Event, TaskStuck
+from axiomd.events import Event, StuckReason, TaskStuck
 from axiomd.policies.abort import stuck_reason
 from axiomd.settings import Settings
 from axiomd.store.database import Database
@@ -33,6 +35,7 @@ class StuckTasks:
             stuck=now - self._abort.stuck_after_s,
             silent=now - self._abort.silent_after_s,
         )
+        stuck: Counter[StuckReason] = Counter()
         for app_id in self._project.app_ids:
             after = 0
             while True:
@@ -42,7 +45,11 @@ class StuckTasks:
                 for task in page:
                     if reason := stuck_reason(task, self._abort, now):
                         events.append(TaskStuck(task.result_id, task.workunit_id, task.host_id, reason))
+                        stuck[reason] += 1
                 yield events
                 if len(page) < PAGE:
                     break
                 after = page[-1].result_id
+        # Only a look that came to its end counts.
+        for reason in StuckReason:
+            metrics.TASKS_STUCK.labels(reason.value).set(stuck[reason])

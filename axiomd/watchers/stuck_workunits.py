@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
+from axiomd import metrics
 from axiomd.boinc import workunits
 from axiomd.boinc.project import Project
 from axiomd.boinc.workunits import TargetRules
 from axiomd.events import Event, StuckCase, WuFlagsStuck
 from axiomd.policies.repair import stuck_case
 from axiomd.settings import Settings
+from axiomd.store import tables
 from axiomd.store.database import Database
 
 PAGE = 1000
@@ -28,8 +31,10 @@ class StuckWorkunits:
 
     async def poll(self, now: float) -> AsyncIterator[Sequence[Event]]:
         """Look at open workunits that are flagged or wait for a time far ahead."""
-        repair = self._settings.repair
-        rules = TargetRules.of(self._settings.hosts, now)
+        repair, hosts = self._settings.repair, self._settings.hosts
+        async with self._database.session() as session:
+            rules = TargetRules.of(hosts, now, await tables.excluded_hosts(session, hosts))
+        stuck: Counter[StuckCase] = Counter()
         for app_id in self._project.app_ids:
             after = 0
             while True:
@@ -48,6 +53,7 @@ class StuckWorkunits:
                 for workunit in page:
                     if case := stuck_case(workunit, repair, now):
                         events.append(WuFlagsStuck(workunit.workunit_id, case))
+                        stuck[case] += 1
                 yield events
                 if len(ids) < PAGE:
                     break
@@ -61,3 +67,7 @@ class StuckWorkunits:
                     limit=PAGE,
                 )
             yield [WuFlagsStuck(workunit_id, StuckCase.STALLED) for workunit_id in late]
+            stuck[StuckCase.STALLED] += len(late)
+        # Only a look that came to its end counts.
+        for case in StuckCase:
+            metrics.WORKUNITS_STUCK.labels(case.value).set(stuck[case])

@@ -59,6 +59,7 @@ class Freshness:
 async def watch(watcher: Watcher, database: Database, bus: Bus, freshness: Freshness, stop: asyncio.Event) -> None:
     """Poll until told to stop. A poll that fails is tried again later; what holds then is seen then."""
     freshness.intervals[watcher.name] = watcher.interval_s
+    metrics.POLL_INTERVAL.labels(watcher.name).set(watcher.interval_s)
     failures = 0
     while not stop.is_set():
         try:
