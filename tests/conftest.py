@@ -1,4 +1,4 @@
-"""Fixtures that all tests share: one private MariaDB a session, a fresh project a test."""
+"""Fixtures that all tests share: one private MariaDB a session, a fresh project or MQTT broker a test."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 
 from axiomd.demo.mariadb import PrivateMariaDB
+from tests.servers import DEPLOY, PASSWORDS, Mosquitto
 from tests.world import World
 
 _numbers = itertools.count(1)
@@ -33,3 +34,10 @@ async def world(mariadb: PrivateMariaDB, tmp_path: Path) -> AsyncIterator[World]
     project = World(mariadb, f"project_{next(_numbers)}", tmp_path)
     yield project
     await project.close()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    """An MQTT broker with the ACL that operators are given."""
+    with Mosquitto(tmp_path / "mosquitto", users=PASSWORDS, acl=DEPLOY / "mosquitto" / "acl") as server:
+        yield server

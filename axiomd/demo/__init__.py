@@ -10,7 +10,9 @@ as a process of its own, as an operator would, and gives it a small BOINC projec
     host_app_version.py            what BOINC's programs share
     transitioner.py, validator.py,
     scheduler.py, create_work.py   one file for each of BOINC's programs
-    daemons.py                     two of them as threads that go on and on
+    daemons.py                     two of them as processes that go on and on
+    start.py                       the project's bin/start, bin/stop and bin/status, which see to them
+    boinc.py                       the demo's own hand on these
     project.py, fleet.py           the demo's project, and its hosts on paper
     volunteers.py, workshop.py     what the hosts do, and where their jobs are computed
     faults.py                      what goes wrong on purpose

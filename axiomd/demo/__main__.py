@@ -38,12 +38,15 @@ def demo(
         Path | None, typer.Option(help="Empty folder for everything; by default a temporary one.")
     ] = None,
     keep: Annotated[bool, typer.Option(help="Keep the folder with the project, the database and the logs.")] = False,
+    http_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of axiomd's metrics and API on 127.0.0.1; 0: a free one.")
+    ] = 0,
 ) -> None:
     """Let axiomd look after a small BOINC project: a private database, a dozen volunteers, and faults on purpose."""
     console = Console(stderr=True)
     if seed is None:
         seed = random.SystemRandom().getrandbits(31)
-    options = Options(duration, seed, hosts, scale, keep, folder)
+    options = Options(duration, seed, hosts, scale, keep, folder, http_port)
     try:
         with View(console) as view:
             answer = Demo(options, view.say).run(view.watch)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import random
-import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -47,12 +46,11 @@ AGAIN_S = (8.0, 16.0)
 class Faults:
     """The schedule, and what was injected so far.
 
-    It belongs to the volunteers' thread; `lose_report` alone is called elsewhere, by whom holds the lock.
+    It belongs to the volunteers' thread; `lose_report` alone is called elsewhere, by whom holds the transitioner back.
     """
 
     def __init__(self, config: Config, inputs: Sequence[tuple[str, str]], gone_host: int, seed: int) -> None:
         """`inputs` are the experiments and the names of their input files; `gone_host` is one that left long ago."""
-        self.transitioner_waits = threading.Lock()
         self.injected: Counter[Fault] = Counter()
         self._config = config
         self._inputs = inputs

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from axiomd.demo import schema
+from axiomd.demo import schema, start
 from axiomd.demo.backend_lib import dir_hier_path
 from axiomd.demo.config import Config
 from axiomd.demo.mariadb import PrivateMariaDB
@@ -23,6 +23,7 @@ CONFIG = """\
 <?xml version="1.0" ?>
 <boinc>
   <config>
+    <host>{host}</host>
     <master_url>http://127.0.0.1/axiom/</master_url>
     <long_name>axiomd's demo</long_name>
     <db_name>{database}</db_name>
@@ -41,6 +42,12 @@ CONFIG = """\
     <max_wus_to_send>4</max_wus_to_send>
   </config>
   <daemons>
+    <daemon>
+      <cmd>transitioner -d 3</cmd>
+    </daemon>
+    <daemon>
+      <cmd>validator -d 3 --app {app} --no_credit</cmd>
+    </daemon>
   </daemons>
 </boinc>
 """
@@ -90,25 +97,39 @@ RESULT_TEMPLATE = """\
 """
 
 # The variable names the server's socket, as for every program that links MySQL's library: config.xml can't.
-CREATE_WORK = """\
+PROGRAM = """\
 #!/bin/sh
-MYSQL_UNIX_PORT='{socket}' exec '{python}' -m axiomd.demo.create_work "$@"
+MYSQL_UNIX_PORT='{socket}' exec '{python}' -m {module}{own_name} "$@"
 """
+PROGRAMS = {
+    "create_work": "axiomd.demo.create_work",
+    "start": "axiomd.demo.start",
+    "stop": "axiomd.demo.start",
+    "status": "axiomd.demo.start",
+    "transitioner": "axiomd.demo.daemons",
+    "validator": "axiomd.demo.daemons",
+}
 
 
 def make_folder(folder: Path, server: PrivateMariaDB, *, delay_bound: int = 86400, memory: float = 1e8) -> Config:
     """Make a project's folder and give its configuration; `memory` is a job's, in bytes."""
     for name in ("bin", "templates", "upload", "download", "keys"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    config = CONFIG.format(database=DATABASE, user=server.user, folder=folder, fanout=FANOUT)
+    config = CONFIG.format(
+        host=start.local_host(), database=DATABASE, user=server.user, folder=folder, fanout=FANOUT, app=APP
+    )
     (folder / "config.xml").write_text(config, encoding="utf-8")
     template = INPUT_TEMPLATE.format(input_file=INPUT_FILE, delay_bound=delay_bound, memory=memory)
     (folder / "templates" / f"{APP}_in").write_text(template, encoding="utf-8")
     template = RESULT_TEMPLATE.format(output_file=OUTPUT_FILE)
     (folder / "templates" / f"{APP}_out").write_text(template, encoding="utf-8")
-    program = folder / "bin" / "create_work"
-    program.write_text(CREATE_WORK.format(socket=server.socket, python=sys.executable), encoding="utf-8")
-    program.chmod(0o755)
+    for name, module in PROGRAMS.items():
+        program = folder / "bin" / name
+        # several programs in one: the name under which it is called says which
+        own_name = ' "$0"' if list(PROGRAMS.values()).count(module) > 1 else ""
+        text = PROGRAM.format(socket=server.socket, python=sys.executable, module=module, own_name=own_name)
+        program.write_text(text, encoding="utf-8")
+        program.chmod(0o755)
     return Config.load(folder)
 
 

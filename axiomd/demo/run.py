@@ -18,8 +18,8 @@ from typing import Any
 import pymysql
 
 from axiomd.demo import children, fleet, operations, project, rows
+from axiomd.demo.boinc import BoincDaemons, BoincError
 from axiomd.demo.config import Config
-from axiomd.demo.daemons import Daemon
 from axiomd.demo.faults import Fault, Faults
 from axiomd.demo.fleet import Role
 from axiomd.demo.mariadb import MariaDBError, PrivateMariaDB
@@ -62,6 +62,7 @@ class Options:
     scale: float
     keep: bool
     folder: Path | None
+    http_port: int
 
 
 @dataclass
@@ -83,17 +84,11 @@ class State:
 
 @dataclass
 class Crew:
-    """All that moves beside axiomd: BOINC's daemons, the volunteers, where they compute, and what goes wrong."""
+    """What moves beside axiomd and BOINC's daemons: the volunteers, where they compute, and what goes wrong."""
 
-    daemons: list[Daemon]
     volunteers: Volunteers
     workshop: Workshop
     faults: Faults
-
-    @property
-    def threads(self) -> list[Daemon | Volunteers]:
-        """In the order in which they start; they stop the other way round."""
-        return [*self.daemons, self.volunteers]
 
 
 class Demo:
@@ -110,8 +105,10 @@ class Demo:
         self.folder = self._make_folder()
         self.project_dir = self.folder / "project"
         self.settings = self.folder / "axiomd.toml"
-        self.axiomd = Axiomd(self.settings, self.folder / "axiomd.log", operations.free_port())
+        port = options.http_port or operations.free_port()
+        self.axiomd = Axiomd(self.settings, self.folder / "axiomd.log", port)
         self.server = PrivateMariaDB(self.folder / "mariadb")
+        self.boinc = BoincDaemons(self.project_dir)
         self._crew: Crew | None = None
         self._idle_samples: list[float] = []
         self._connections: list[pymysql.connections.Connection] = []
@@ -134,7 +131,7 @@ class Demo:
         except Interrupted:
             keep = False
             raise
-        except (DemoError, MariaDBError, OperationError, pymysql.MySQLError, OSError) as error:
+        except (DemoError, MariaDBError, OperationError, BoincError, pymysql.MySQLError, OSError) as error:
             if self.hurried:  # then everything was killed, and something had to fail
                 keep = False
                 raise Interrupted("ended at once, without a summary") from error
@@ -179,8 +176,8 @@ class Demo:
         self.axiomd.migrate(self.stopping)
         self._stop_if_asked()
         self._crew = self._engage_crew(config)
-        for thread in self._crew.threads:
-            thread.start()
+        self.boinc.start()
+        self._crew.volunteers.start()
         self.axiomd.start(self.stopping)
         self._stop_if_asked()
         self.say(f"axiomd looks after them; metrics at {self.metrics_url}, its log at {self.axiomd.log}")
@@ -201,9 +198,7 @@ class Demo:
         inputs = [(name, operations.input_name(name)) for name in operations.EXPERIMENTS]
         faults = Faults(config, inputs, gone, seed)
         workshop = Workshop(self.folder / "slots", config, seed=seed)
-        pause = faults.transitioner_waits
-        daemons = [Daemon(name, self._connect(), config, pause) for name in ("transitioner", "validator")]
-        return Crew(daemons, Volunteers(self._connect, config, hosts, workshop, faults, rng), workshop, faults)
+        return Crew(Volunteers(self._connect, config, hosts, workshop, faults, rng), workshop, faults)
 
     def _stop_if_asked(self) -> None:
         if self.stopping.is_set():
@@ -229,19 +224,19 @@ class Demo:
         while time.monotonic() < end and not self.stopping.wait(TICK_S):
             crew = self._checked_crew()
             if time.monotonic() >= next_look:
+                self.boinc.check()
                 self._look(connection)
                 next_look = time.monotonic() + LOOK_S
             self._sample(crew)
             watch(self.state)
 
     def _checked_crew(self) -> Crew:
-        """The crew; raises DemoError or OperationError if one of them, or axiomd, has died."""
+        """The crew; raises DemoError or OperationError if the volunteers, or axiomd, have died."""
         self.axiomd.check()
         if self._crew is None:
             raise DemoError("there is no crew")
-        for thread in self._crew.threads:
-            if thread.failure is not None:
-                raise DemoError(f"the stand-in's {thread.name} ended: {thread.failure}; see {self.folder}")
+        if (failure := self._crew.volunteers.failure) is not None:
+            raise DemoError(f"the volunteers ended: {failure}; see {self.folder}")
         return self._crew
 
     def _look(self, connection: pymysql.connections.Connection) -> None:
@@ -328,10 +323,10 @@ class Demo:
     def _take_down(self, *, keep: bool) -> None:
         timeout_s = HURRIED_STOP_TIMEOUT_S if self.stopping.is_set() else STOP_TIMEOUT_S
         try:
-            threads = self._crew.threads if self._crew is not None else []
-            for thread in reversed(threads):
-                thread.stop()
+            if self._crew is not None:
+                self._crew.volunteers.stop()
             self.axiomd.stop(timeout_s)
+            self.boinc.stop(timeout_s)
             for connection in self._connections:
                 connection.close()
             self.server.stop(timeout_s)

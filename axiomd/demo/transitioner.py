@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pymysql.connections import Connection
@@ -48,6 +50,18 @@ WHERE wu.transition_time < %s AND wu.transitioner_flags <> %s
 ORDER BY wu.transition_time, wu.id, res.id
 LIMIT %s
 """
+
+LONGEST_PASS_S = 30
+
+
+@contextmanager
+def held_back(connection: Connection) -> Iterator[None]:
+    """No pass of a transitioner runs meanwhile, in whatever process: a lock by name, which ends with its connection."""
+    rows.execute(connection, "SELECT GET_LOCK(CONCAT(DATABASE(), '.transitioner'), %s)", LONGEST_PASS_S)
+    try:
+        yield
+    finally:
+        rows.execute(connection, "SELECT RELEASE_LOCK(CONCAT(DATABASE(), '.transitioner'))")
 
 
 def one_pass(connection: Connection, now: int, config: Config | None = None) -> int:

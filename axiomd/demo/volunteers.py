@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pymysql.connections import Connection
 
-from axiomd.demo import scheduler
+from axiomd.demo import scheduler, transitioner
 from axiomd.demo.backend_lib import dir_hier_path
 from axiomd.demo.config import Config
 from axiomd.demo.faults import Fault, Faults
@@ -234,7 +234,7 @@ class Volunteers(threading.Thread):
         connection: Connection = self._scheduler.connection
         lost = [job.sent.id for job in reported if job.fault is Fault.LOST_REPORT]
         # A report can only be lost before the transitioner looks at it: it waits meanwhile
-        with self.faults.transitioner_waits if lost else contextlib.nullcontext():
+        with transitioner.held_back(connection) if lost else contextlib.nullcontext():
             reply = scheduler.request(
                 connection,
                 host_id,

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+
+from tests.servers import free_port
 
 KEYS = {
     "results_completed",
@@ -43,6 +47,7 @@ FAULTS = {
     "absurd_elapsed",
     "lost_report",
 }
+BOINC_DAEMONS = ("transitioner", "validator")
 GONE_WITHIN_S = 5.0
 RUNNING_WITHIN_S = 60.0
 
@@ -75,12 +80,14 @@ def _left(processes: list[psutil.Process]) -> list[psutil.Process]:
     return [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 
-def _wait_until_computing(demo: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The demo's processes, once volunteers compute among them."""
+def _wait_until_computing(demo: subprocess.Popen[str], folder: str) -> list[psutil.Process]:
+    """The demo's processes, once BOINC's daemons are among them, and volunteers that compute."""
     deadline = time.monotonic() + RUNNING_WITHIN_S
     while time.monotonic() < deadline and demo.poll() is None:
-        processes = psutil.Process(demo.pid).children(recursive=True)
-        if any("experiments.worker" in _command(process) for process in processes):
+        processes = psutil.Process(demo.pid).children(recursive=True) + _daemons(folder)
+        commands = [_command(process) for process in processes]
+        computes = any("experiments.worker" in command for command in commands)
+        if computes and sum("axiomd.demo.daemons" in command for command in commands) == len(BOINC_DAEMONS):
             return processes
         time.sleep(0.1)
     demo.kill()
@@ -88,10 +95,19 @@ def _wait_until_computing(demo: subprocess.Popen[str]) -> list[psutil.Process]:
     pytest.fail(f"no volunteer computes: {complaints}")
 
 
+def _daemons(folder: str) -> list[psutil.Process]:
+    """BOINC's daemons of a demo below a folder; they are nobody's children."""
+    return [
+        process
+        for process in psutil.process_iter()
+        if "axiomd.demo.daemons" in (command := _command(process)) and any(word.startswith(folder) for word in command)
+    ]
+
+
 def _command(process: psutil.Process) -> list[str]:
     try:
         return process.cmdline()
-    except psutil.NoSuchProcess:
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
         return []
 
 
@@ -115,7 +131,7 @@ def test_a_run_ends_with_a_good_audit_and_its_summary_on_standard_output(environ
 @pytest.mark.parametrize("presses", [1, 2])
 def test_ctrl_c_ends_it_within_five_seconds_and_leaves_no_process(environment: dict[str, str], presses: int) -> None:
     demo = _start(environment, "--json", "--seed", "7")
-    processes = _wait_until_computing(demo)
+    processes = _wait_until_computing(demo, environment["TMPDIR"])
 
     pressed_at = time.monotonic()
     for _ in range(presses):
@@ -128,6 +144,35 @@ def test_ctrl_c_ends_it_within_five_seconds_and_leaves_no_process(environment: d
     assert "Traceback" not in complaints
     if output:
         assert set(json.loads(output)) == KEYS
+
+
+def test_a_daemon_that_is_killed_can_be_started_again_and_nothing_outlives_a_demo_that_is_killed(
+    environment: dict[str, str],
+) -> None:
+    port = free_port()
+    demo = _start(environment, "--json", "--seed", "7", "--http-port", f"{port}")
+    processes = _wait_until_computing(demo, environment["TMPDIR"])
+    (folder,) = Path(environment["TMPDIR"]).glob("axiomd-demo-*")
+    program = str(folder / "project/bin/transitioner")
+    (transitioner,) = (process for process in processes if program in _command(process))
+
+    os.kill(transitioner.pid, signal.SIGKILL)
+    assert _left([transitioner]) == []
+    status = subprocess.run([folder / "project/bin/status"], capture_output=True, text=True, check=True).stdout
+    assert (status.count(" running "), status.count("NOT RUNNING")) == (1, 1)
+    subprocess.run([folder / "project/bin/start", "--cron"], check=True)
+    assert len(_daemons(environment["TMPDIR"])) == len(BOINC_DAEMONS)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        assert b"axiomd_hosts{" in answer.read()
+
+    processes += _daemons(environment["TMPDIR"])
+    demo.kill()
+    demo.communicate(timeout=30)
+    deadline = time.monotonic() + GONE_WITHIN_S
+    while _left(processes) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert _left(processes) == []
+    shutil.rmtree(folder)  # what nobody was there to remove
 
 
 def test_when_axiomd_cannot_start_one_line_names_its_log(environment: dict[str, str], tmp_path: Path) -> None:
