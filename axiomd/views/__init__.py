@@ -1,0 +1,1 @@
+"""Read-only answers for the command line, the HTTP API and MQTT: what is, as plain data."""
