@@ -2,13 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test faults lint bench replicate lock clean
+.PHONY: demo test faults lint bench replicate dashboards lock clean
 demo: .venv/run.stamp
 	@tools/need-programs mariadbd mariadb mariadb-install-db >&2
 	@exec $(BIN)/axiomd demo $(ARGS)
 
 test: .venv/test.stamp lint
-	@tools/need-programs mariadbd mariadb mariadb-install-db promtool
+	@tools/need-programs mariadbd mariadb mariadb-install-db curl openssl prometheus promtool alertmanager amtool \
+		mosquitto mosquitto_passwd mosquitto_pub mosquitto_rr mosquitto_sub
 	OPENBLAS_NUM_THREADS=1 PATH="$(CURDIR)/.tools/bin:$$PATH" $(BIN)/pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 # What `make test` does for a minute, for an hour.
@@ -31,6 +32,11 @@ bench: .venv/test.stamp
 replicate: .venv/run.stamp
 	$(BIN)/axiomd experiments replicate
 	$(BIN)/axiomd experiments figures
+
+# Grafana's dashboards, and their pictures from four minutes of the demo.
+dashboards: .venv/test.stamp
+	@tools/need-programs mariadbd mariadb mariadb-install-db prometheus
+	OPENBLAS_NUM_THREADS=1 PATH="$(CURDIR)/.tools/bin:$$PATH" $(BIN)/python -m grafana --figures docs/figures
 
 .venv/run.stamp: requirements/run.txt pyproject.toml tools/make-venv
 	@tools/make-venv $(PYTHON) run >&2

@@ -41,12 +41,15 @@ def demo(
     http_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of axiomd's metrics and API on 127.0.0.1; 0: a free one.")
     ] = 0,
+    mqtt_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of an MQTT broker on 127.0.0.1 that lets anybody in; 0: none.")
+    ] = 0,
 ) -> None:
     """Let axiomd look after a small BOINC project: a private database, a dozen volunteers, and faults on purpose."""
     console = Console(stderr=True)
     if seed is None:
         seed = random.SystemRandom().getrandbits(31)
-    options = Options(duration, seed, hosts, scale, keep, folder, http_port)
+    options = Options(duration, seed, hosts, scale, keep, folder, http_port, mqtt_port)
     try:
         with View(console) as view:
             answer = Demo(options, view.say).run(view.watch)

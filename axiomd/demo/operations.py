@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import secrets
 import socket
 import subprocess
 import sys
@@ -79,6 +80,14 @@ timeout_s = 20.0
 
 [http]
 port = {port}
+token_file = "{token_file}"
+
+# For whoever points a Prometheus and an Alertmanager at the demo: docs/alerts.md.
+[[alerts.rules]]
+alert = "AxiomdBoincDaemonDown"
+intervention = "restart_daemon"
+parameters = {{ daemon = "{{daemon}}" }}
+min_interval_s = 5
 
 [log]
 format = "json"
@@ -127,9 +136,32 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def write_settings(path: Path, *, folder: Path, socket_path: Path, port: int) -> None:
-    """Write the settings file, as an operator would for a project in `folder`."""
-    text = SETTINGS.format(folder=folder, app=APP, socket=socket_path, port=port, memory_share=MEMORY_SHARE)
+MQTT = """
+[mqtt]
+enabled = true
+port = {port}
+commands = true
+settle_s = 5.0
+reconnect_max_s = 2.0
+state_interval_s = 1.0
+"""
+
+
+def write_settings(path: Path, *, folder: Path, socket_path: Path, port: int, mqtt_port: int = 0) -> None:
+    """Write the settings file, and the token beside it, as an operator would for a project in `folder`."""
+    token_file = path.with_name("http-token")
+    token_file.touch(mode=0o600)
+    token_file.write_text(secrets.token_urlsafe(24) + "\n", encoding="utf-8")
+    text = SETTINGS.format(
+        folder=folder,
+        app=APP,
+        socket=socket_path,
+        port=port,
+        token_file=token_file,
+        memory_share=MEMORY_SHARE,
+    )
+    if mqtt_port:
+        text += MQTT.format(port=mqtt_port)
     for name in EXPERIMENTS:
         text += EXPERIMENT.format(name=name, memory=JOB_MEMORY, input_name=input_name(name))
     path.write_text(text, encoding="utf-8")

@@ -63,6 +63,7 @@ class Options:
     keep: bool
     folder: Path | None
     http_port: int
+    mqtt_port: int
 
 
 @dataclass
@@ -171,7 +172,11 @@ class Demo:
             content = {"experiment": experiment, "scale": self.options.scale, "budget_s": JOB_BUDGET_S}
             project.stage_file(config, operations.input_name(experiment), content)
         operations.write_settings(
-            self.settings, folder=self.project_dir, socket_path=self.server.socket, port=self.axiomd.port
+            self.settings,
+            folder=self.project_dir,
+            socket_path=self.server.socket,
+            port=self.axiomd.port,
+            mqtt_port=self.options.mqtt_port,
         )
         self.axiomd.migrate(self.stopping)
         self._stop_if_asked()
