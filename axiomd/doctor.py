@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import stat
 import time
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from axiomd import daemon
 from axiomd.boinc import schema, workunits
@@ -17,6 +19,8 @@ from axiomd.store import tables
 from axiomd.store.database import Database, read_clock
 
 CLOCK_TOLERANCE_S = 5.0
+SHORTEST_TOKEN = 16
+"""Letters of a token that nobody guesses."""
 
 
 class Verdict(StrEnum):
@@ -47,6 +51,7 @@ async def examine(settings: Settings) -> list[Finding]:
 
 def _examine_config(settings: Settings, config: ProjectConfig) -> list[Finding]:
     findings = [Finding("config.xml", Verdict.GOOD, str(config.project_dir / "config.xml"))]
+    findings += [_examine_secret(name, path) for name, path in _secrets(settings) if path]
     if settings.topup.enabled and settings.topup.targeted and not config.enable_assignment:
         findings.append(
             Finding(
@@ -80,6 +85,30 @@ def _examine_config(settings: Settings, config: ProjectConfig) -> list[Finding]:
             except ProjectError as error:
                 findings.append(Finding("create_work", Verdict.WRONG, str(error)))
     return findings
+
+
+def _secrets(settings: Settings) -> list[tuple[str, Path | None]]:
+    return [
+        ("database.password_file", settings.database.password_file),
+        ("http.token_file", settings.http.token_file),
+        ("mqtt.password_file", settings.mqtt.password_file),
+    ]
+
+
+def _examine_secret(name: str, path: Path) -> Finding:
+    """See that a file with a secret can be read, by axiomd's user alone."""
+    try:
+        mode = path.stat().st_mode
+        first = path.read_text(encoding="utf-8").partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError):
+        return Finding(name, Verdict.WRONG, f"{path} can't be read by axiomd's user")
+    if mode & (stat.S_IRGRP | stat.S_IROTH):
+        return Finding(name, Verdict.NOTE, f"{path} can be read by others: chmod 600 {path}")
+    if not first:
+        return Finding(name, Verdict.WRONG, f"the first line of {path} is empty")
+    if name == "http.token_file" and len(first) < SHORTEST_TOKEN:
+        return Finding(name, Verdict.NOTE, f"the token in {path} is short: make one by `openssl rand -hex 32`")
+    return Finding(name, Verdict.GOOD, str(path))
 
 
 async def _examine_database(settings: Settings, config: ProjectConfig, database: Database) -> list[Finding]:

@@ -18,7 +18,7 @@ import structlog
 from pydantic import ValidationError
 
 from axiomd import metrics
-from axiomd.errors import AxiomdError, DatabaseUnavailable, SettingsError
+from axiomd.errors import AxiomdError, DatabaseUnavailable, Fenced, SettingsError
 from axiomd.interventions.experiments import AbortExperiment, ContinueExperiment, RetireExperiment
 from axiomd.interventions.guard import Pause, RaiseCap, Resume
 from axiomd.interventions.hosts import ExcludeHost, ReleaseHost
@@ -87,6 +87,8 @@ class Interventions:
             answer = await self._call(call)
         except DatabaseUnavailable:
             raise
+        except Fenced as error:
+            raise DatabaseUnavailable(f"{error}; ask that one") from error
         except Refusal as refusal:
             answer = Answer(call.id, call.intervention, Outcome.REFUSED, str(refusal))
         except AxiomdError as error:
@@ -159,8 +161,14 @@ class Interventions:
         # A task of its own: whoever asked may go away meanwhile.
         errand = asyncio.create_task(self._run(intervention, parameters, call), name=f"intervention {call.id}")
         self._errands[call.id] = errand
-        errand.add_done_callback(lambda _: self._errands.pop(call.id, None))
+        errand.add_done_callback(self._ended)
         return await asyncio.shield(errand)
+
+    def _ended(self, errand: asyncio.Task[Answer]) -> None:
+        """Forget an errand; whoever asked for it may be gone, so its trouble is told here."""
+        self._errands = {id_: task for id_, task in self._errands.items() if task is not errand}
+        if not errand.cancelled() and (error := errand.exception()):
+            log.error("the end of an intervention could not be noted", task=errand.get_name(), error=str(error))
 
     async def _run(self, intervention: Errand[Any], parameters: Parameters, call: Call) -> Answer:
         try:

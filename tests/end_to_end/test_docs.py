@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.world import APP, World
+from tests.end_to_end.stage import stage, write_settings
+from tests.world import World
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # These run this very test, or for many minutes: that make knows them is checked, they aren't run.
-NOT_RUN = ("make test", "make bench", "make faults", "make replicate")
+NOT_RUN = ("make test", "make bench", "make faults", "make replicate", "make dashboards")
 
 
 def commands(page: Path) -> list[str]:
@@ -32,16 +33,11 @@ CASES = [pytest.param(page, id=page.name) for page in PAGES if commands(page)]
 
 def environment(world: World) -> dict[str, str]:
     """Give an environment in which the commands find axiomd and its settings."""
-    settings = world.folder / "axiomd.toml"
-    settings.write_text(
-        f'[project]\ndir = "{world.folder}"\napps = ["{APP}"]\n[database]\nunix_socket = "{world.server.socket}"\n'
-        "[http]\nport = 0\n[topup]\nenabled = false\n"
-    )
     binaries = Path(sys.executable).parent
     # Experiments that a page writes go into a copy.
     shutil.copytree(ROOT / "experiments", world.folder / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
     return os.environ | {
-        "AXIOMD_CONFIG": str(settings),
+        "AXIOMD_CONFIG": str(world.folder / "axiomd.toml"),
         "AXIOMD_EXPERIMENTS_FOLDER": str(world.folder / "experiments"),
         "PATH": f"{binaries}:{os.environ['PATH']}",
     }
@@ -90,28 +86,39 @@ async def run(command: list[str], env: dict[str, str], allowed: tuple[int, ...] 
 async def test_every_command_works(page: Path, world: World) -> None:
     world.valid_result(world.host())
     env = environment(world)
+    write_settings(world)
     # A page may begin in the middle of the story: axiomd's tables are there from the second page on.
     if page.name != "README.md":
         await run(["axiomd", "migrate"], env)
-    for command in commands(page):
-        if command.startswith(NOT_RUN):
-            await run(["make", "--dry-run", *shlex.split(command)[1:]], env)
-        elif command == "axiomd run":
-            await until_interrupted(command, env, "axiomd runs")
-        elif command == "make demo":
-            await until_interrupted(command, env, "metrics at")
-        else:
-            shorter = command.replace("--duration 60", "--duration 15")
-            if "experiments.worker" in command:
-                # The same experiment at toy size, with its result in a folder of the test's.
-                shorter = shorter.replace(".venv/bin/python", sys.executable) + " --scale 0.05"
-            if command.startswith(("axiomd experiments replicate", "axiomd experiments figures")):
-                shorter += " --seeds 1 --scale 0.005"
-                # All of them, as the page has it, would take half a minute even so.
-                shorter += " lottery_ticket neuron_specialization" if shlex.split(command)[3].startswith("-") else ""
-            # Before `migrate` the doctor finds something wrong, and says so with exit status 1.
-            allowed = (0, 1) if command == "axiomd doctor" else (0,)
-            await run(shlex.split(shorter), env, allowed, world.folder if "experiments" in command else ROOT)
+    # Files that a page speaks of by relative names.
+    for name in ("deploy", "docs", "grafana"):
+        (world.folder / name).symlink_to(ROOT / name)
+    async with stage("\n".join(commands(page)), world, env) as present:
+        for command in commands(page):
+            await perform(present(command), world, env)
+
+
+async def perform(command: str, world: World, env: dict[str, str]) -> None:
+    """Run a command of a page as it stands there, or shorter where it would take long."""
+    if command.startswith(NOT_RUN):
+        await run(["make", "--dry-run", *shlex.split(command)[1:]], env)
+    elif command == "axiomd run":
+        await until_interrupted(command, env, "axiomd runs")
+    elif command == "make demo":
+        await until_interrupted(command, env, "metrics at")
+    else:
+        shorter = command.replace("--duration 60", "--duration 15")
+        if "experiments.worker" in command:
+            # The same experiment at toy size, with its result in a folder of the test's.
+            shorter = shorter.replace(".venv/bin/python", sys.executable) + " --scale 0.05"
+        if command.startswith(("axiomd experiments replicate", "axiomd experiments figures")):
+            shorter += " --seeds 1 --scale 0.005"
+            # All of them, as the page has it, would take half a minute even so.
+            shorter += " lottery_ticket neuron_specialization" if shlex.split(command)[3].startswith("-") else ""
+        # Before `migrate` the doctor finds something wrong, and says so with exit status 1.
+        allowed = (0, 1) if command == "axiomd doctor" else (0,)
+        folder = ROOT if command.startswith(("make", ".venv")) and "experiments" not in command else world.folder
+        await run(shlex.split(shorter), env, allowed, folder)
 
 
 def test_the_examples_of_writing_an_experiment_hold() -> None:
