@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from axiomd.cli import configuration, experiments, explain, inspection, intervene, metrics, operation, undo
+from axiomd.cli import configuration, experiments, explain, inspection, intervene, listing, metrics, operation, undo
 from axiomd.errors import AxiomdError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 operation.add_to(app)
 inspection.add_to(app)
+listing.add_to(app)
 undo.add_to(app)
 intervene.add_to(app)
 explain.add_to(app)

@@ -152,3 +152,38 @@ async def test_the_counters_for_the_web_site(world: World) -> None:
     assert world.row("result", history)["granted_credit"] == 3
     assert counters["credited_count"] == 1 + 2
     assert list(world.folder.glob(".counters*")) == []
+
+
+async def test_hosts_and_journal_are_listed_page_by_page(world: World) -> None:
+    paid, silent = world.host(), world.host(rpc_time=world.now - 200_000)
+    world.valid_result(paid)
+    await (await world.axiomd(hosts={"exclude": [silent]})).once()
+    config = write_settings(world, f"[hosts]\nexclude = [{silent}]\n")
+    page, excluded, entries, (_, table) = await asyncio.gather(
+        answer("hosts", "--config", config, "--limit", "1"),
+        answer("hosts", "--config", config, "--state", "excluded"),
+        answer("journal", "--config", config, "--kind", "credit"),
+        axiomd("journal", "--config", config),
+    )
+    assert ([(h["id"], h["live"], h["credit"]) for h in page["hosts"]], page["next"]) == ([(paid, True, 2.0)], paid)
+    assert [host["id"] for host in excluded["hosts"]] == [silent]
+    assert [(e["kind"], e["changes"], e["credit"]) for e in entries["entries"]] == [("credit", 1, 2.0)]
+    assert "result_completed" in table
+
+
+async def test_the_doctor_looks_at_the_files_that_hold_secrets(world: World) -> None:
+    await world.migrate(world.settings())
+    token = world.folder / "token"
+    found = {}
+    for text, mode in (("", 0o600), ("short\n", 0o600), ("x" * 40 + "\n", 0o644), ("x" * 40 + "\n", 0o600)):
+        token.write_text(text)
+        token.chmod(mode)
+        config = write_settings(world, f'[http]\ntoken_file = "{token}"\n')
+        checks = {finding["check"]: finding for finding in await answer("doctor", "--config", config)}
+        found[text[:6], mode] = checks["http.token_file"]["verdict"]
+    assert found == {
+        ("", 0o600): "wrong",
+        ("short\n", 0o600): "note",
+        ("xxxxxx", 0o644): "note",
+        ("xxxxxx", 0o600): "good",
+    }

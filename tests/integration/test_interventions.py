@@ -70,8 +70,8 @@ def with_quota(world: World, jobs: int = 500) -> int:
     for version in (world.app_version_id, world.app_id * 1_000_000 + 2, 999):
         world.execute(
             "INSERT INTO host_app_version (host_id, app_version_id, max_jobs_per_day, pfc_n, pfc_avg, et_n, et_avg, "
-            "et_var, et_q, n_jobs_today, turnaround_n, turnaround_avg, turnaround_var, turnaround_q, consecutive_valid) "
-            "VALUES (%s, %s, %s, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
+            "et_var, et_q, n_jobs_today, turnaround_n, turnaround_avg, turnaround_var, turnaround_q, "
+            "consecutive_valid) VALUES (%s, %s, %s, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
             host,
             version,
             jobs,
