@@ -1,0 +1,1 @@
+"""Grafana's dashboards, made by code: `python -m grafana` writes them to grafana/dashboards/, as Grafana reads them."""
