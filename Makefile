@@ -14,8 +14,8 @@ test: .venv/test.stamp lint
 
 # What `make test` does for a minute, for an hour.
 faults: .venv/test.stamp
-	@tools/need-programs mariadbd mariadb mariadb-install-db
-	$(BIN)/python -m tests.faults $(ARGS)
+	@tools/need-programs mariadbd mariadb mariadb-install-db mosquitto mosquitto_passwd mosquitto_pub mosquitto_sub
+	PATH="$(CURDIR)/.tools/bin:$$PATH" $(BIN)/python -m tests.faults $(ARGS)
 	AXIOMD_MODEL_EXAMPLES=500 $(BIN)/pytest tests/faults/test_model.py
 
 lint: .venv/test.stamp

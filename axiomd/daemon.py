@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -21,26 +21,39 @@ from axiomd.boinc.config import ProjectConfig, read_config
 from axiomd.boinc.project import Project
 from axiomd.bus import Bus
 from axiomd.errors import AxiomdError, DatabaseUnavailable, Fenced, ProjectError, SchemaError, SettingsError
-from axiomd.events import Event
+from axiomd.events import Event, StuckCase, StuckReason
 from axiomd.gateways import http
+from axiomd.gateways.inside import Inside
+from axiomd.gateways.mqtt import Mqtt
 from axiomd.handlers.abort import AbortHandler
 from axiomd.handlers.assimilate import AssimilateHandler
 from axiomd.handlers.audit import AuditHandler
+from axiomd.handlers.cancel import EXPERIMENT_ENDED, CancelHandler
 from axiomd.handlers.credit import CreditHandler
+from axiomd.handlers.exclude import ExcludeHandler
 from axiomd.handlers.handler import Handler, Planned
 from axiomd.handlers.hosts import HostsHandler, NoticeHandler
 from axiomd.handlers.prune import PruneHandler
-from axiomd.handlers.repair import RepairHandler, ReportsHandler
+from axiomd.handlers.repair import LOST_REPORT, RepairHandler, ReportsHandler
 from axiomd.handlers.topup import TopupHandler
+from axiomd.interventions import registry
+from axiomd.interventions.intervention import Ground
+from axiomd.interventions.registry import Interventions
+from axiomd.policies.credit import Delay, Refusal
 from axiomd.science.catalogue import read_catalogue
 from axiomd.settings import DatabaseSettings, Settings
 from axiomd.store import schema as own_schema
 from axiomd.store import tables
 from axiomd.store.database import Contention, Database, Login, LoginRefused
 from axiomd.store.lease import Lease
+from axiomd.views.kept import Kept
+from axiomd.views.status import status
 from axiomd.watchers.audit import Audits
 from axiomd.watchers.completed_results import Backlog, CompletedResults
 from axiomd.watchers.daemons import Daemons
+from axiomd.watchers.excluded_hosts import ExcludedHosts
+from axiomd.watchers.experiments import Experiments
+from axiomd.watchers.failing_hosts import FailingHosts
 from axiomd.watchers.guard_rails import GuardRails
 from axiomd.watchers.hosts import Hosts
 from axiomd.watchers.idle_cores import IdleCores
@@ -48,6 +61,7 @@ from axiomd.watchers.lost_reports import LostReports
 from axiomd.watchers.old_entries import OldEntries
 from axiomd.watchers.stuck_tasks import StuckTasks
 from axiomd.watchers.stuck_workunits import StuckWorkunits
+from axiomd.watchers.unwanted_jobs import UnwantedJobs
 from axiomd.watchers.watcher import Freshness, Watcher, poll_once, sleep_until, watch
 
 log = structlog.get_logger(__name__)
@@ -198,21 +212,30 @@ def build(settings: Settings, database: Database, project: Project) -> Axiomd:
     """Wire watchers and handlers, as far as the settings enable them."""
     watchers: list[Watcher] = [Hosts(database, settings), Daemons(database, settings)]
     handlers: list[Handler] = [HostsHandler(database), NoticeHandler()]
+    catalogue = read_catalogue(settings.daemon.catalogue)
     watchers += [Backlog(database, project, settings), GuardRails(database, settings)]
+    watchers += [FailingHosts(database, project, settings), Experiments(database, settings, catalogue)]
     if settings.credit.enabled:
         watchers.append(CompletedResults(database, project, settings))
         handlers.append(CreditHandler(database, project, settings))
         if settings.intake.mode == "assimilator":
             handlers.append(AssimilateHandler(database, settings))
+    # What is stuck is looked for in any case, for the metrics; whether it is mended is another matter.
+    watchers.append(StuckTasks(database, project, settings))
     if settings.abort.enabled:
-        watchers.append(StuckTasks(database, project, settings))
-        handlers.append(AbortHandler(database, settings))
+        watchers.append(UnwantedJobs(database, project, settings))
+        handlers += [AbortHandler(database, settings), CancelHandler(database, settings)]
     if settings.repair.enabled:
-        watchers += [LostReports(database, project, settings), StuckWorkunits(database, project, settings)]
+        # Before the stuck workunits: one that waits for a lost report isn't stuck once that is back.
+        watchers.append(LostReports(database, project, settings))
         handlers += [ReportsHandler(database, settings), RepairHandler(database, project, settings)]
+    watchers.append(StuckWorkunits(database, project, settings))
+    if settings.hosts.exclusion_lowers_quota:
+        watchers.append(ExcludedHosts(database, project, settings))
+        handlers.append(ExcludeHandler(database, project, settings))
     watchers.append(IdleCores(database, project, settings))
     if settings.topup.enabled and settings.experiments:
-        handlers.append(TopupHandler(database, project, settings, read_catalogue(settings.daemon.catalogue)))
+        handlers.append(TopupHandler(database, project, settings, catalogue))
     if settings.journal.keep_s:
         watchers.append(OldEntries(database, settings))
         handlers.append(PruneHandler(database, settings))
@@ -232,20 +255,27 @@ async def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     metrics.BUILD_INFO.labels(version("axiomd")).set(1)
+    registry.check(settings)
     database, config = open_database(settings)
     health = Health(database)
+    inside = Inside()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(database.close)
         address = ""
         if settings.http.enabled:
-            address = await stack.enter_async_context(http.serve(settings.http, health.obstacles))
+            address = await stack.enter_async_context(
+                http.serve(settings.http, health.obstacles, inside, settings.alerts)
+            )
         if not await _wait_for(database, stop):
             return
         project = await read_project(database, config, settings)
         await check_ready(database, settings)
+        ground = inside.ground = Ground(settings, database, project)
         lease = Lease(database, settings.daemon.lease_s)
         while await _stand_by(lease, health, stop):
             axiomd = health.axiomd = build(settings, database, project)
+            announce(axiomd)
+            inside.interventions = Interventions(ground)
             log.info(
                 "axiomd runs",
                 project=str(settings.project.dir),
@@ -254,9 +284,44 @@ async def run(settings: Settings) -> None:
                 dry_run=settings.daemon.dry_run,
                 metrics=f"{address}/metrics" if address else "off",
             )
-            await _run_until(stop, axiomd, lease)
-            health.axiomd = None
+            await _run_until(
+                stop, axiomd, lease, Mqtt(ground, inside, _status(ground)) if settings.mqtt.enabled else None
+            )
+            await inside.interventions.close()
+            inside.interventions = health.axiomd = None
         log.info("axiomd stopped")
+
+
+def announce(axiomd: Axiomd) -> None:
+    """Begin the counters at 0: Prometheus doesn't see the first change of one that isn't there before."""
+    for reason in StuckReason:
+        metrics.TASKS_ABORTED.labels(reason.value)
+    metrics.TASKS_ABORTED.labels(EXPERIMENT_ENDED)
+    for case in (*StuckCase, LOST_REPORT):
+        metrics.FLAGS_REPAIRED.labels(str(case))
+    for experiment in (*axiomd.settings.experiments, metrics.OTHER):
+        for outcome in ("valid", "failed"):
+            metrics.EXPERIMENT_RESULTS.labels(experiment, outcome)
+    for handler in axiomd.handlers:
+        metrics.HANDLER_FAILURES.labels(handler.name)
+    for watcher in axiomd.watchers:
+        metrics.POLL_FAILURES.labels(watcher.name)
+    for stream in ("events", "journal", "state", "answers"):
+        metrics.MQTT_PUBLISHED.labels(stream)
+    for refusal in Refusal:
+        metrics.RESULTS_REFUSED.labels(refusal.value)
+    for delay in Delay:
+        metrics.RESULTS_WAITING.labels(delay.value)
+
+
+def _status(ground: Ground) -> Callable[[], Awaitable[dict[str, object]]]:
+    """Give what is published as the state."""
+    kept = Kept(lambda: status(ground.database, ground.project, ground.settings))
+
+    async def read() -> dict[str, object]:
+        return (await kept.get()).model_dump(mode="json")
+
+    return read
 
 
 @dataclass
@@ -293,7 +358,9 @@ async def _stand_by(lease: Lease, health: Health, stop: asyncio.Event) -> bool:
         try:
             async with asyncio.timeout(lease.lease_s):
                 holder = await lease.take()
+            metrics.DATABASE_UP.set(1)
         except (DatabaseUnavailable, Contention, TimeoutError) as error:
+            metrics.DATABASE_UP.set(isinstance(error, Contention))
             if not troubled:
                 log.warning("the lease can't be read; it is tried again", error=str(error) or "no answer in time")
             troubled = True
@@ -317,10 +384,12 @@ async def _keep(lease: Lease, stop: asyncio.Event) -> bool:
         try:
             async with asyncio.timeout(lease.renew_every_s * 2):
                 await lease.renew()
+            metrics.DATABASE_UP.set(1)
         except Fenced as error:
             log.warning("the lease is lost; standing by", error=str(error))
             return False
-        except (DatabaseUnavailable, Contention, TimeoutError):
+        except (DatabaseUnavailable, Contention, TimeoutError) as error:
+            metrics.DATABASE_UP.set(isinstance(error, Contention))
             if not lease.fresh:
                 log.warning("the lease could not be renewed in time; standing by")
                 return False
@@ -348,7 +417,7 @@ async def _wait_for(database: Database, stop: asyncio.Event) -> bool:
     return False
 
 
-async def _run_until(stop: asyncio.Event, axiomd: Axiomd, lease: Lease) -> None:
+async def _run_until(stop: asyncio.Event, axiomd: Axiomd, lease: Lease, mqtt: Mqtt | None) -> None:
     """Work until told to stop or until the lease is lost. If a task ends by an error, all stop and it is raised."""
     ended = asyncio.Event()
     async with asyncio.TaskGroup() as group:
@@ -356,6 +425,9 @@ async def _run_until(stop: asyncio.Event, axiomd: Axiomd, lease: Lease) -> None:
         for watcher in axiomd.watchers:
             watching = watch(watcher, axiomd.database, axiomd.bus, axiomd.freshness, ended)
             tasks.append(group.create_task(watching, name=f"watcher {watcher.name}"))
+        if mqtt is not None:
+            axiomd.bus.observe(mqtt.seen)
+            tasks.append(group.create_task(mqtt.run(ended), name="mqtt"))
         if path := axiomd.settings.daemon.counters_file:
             tasks.append(group.create_task(_write_counters(axiomd, path, ended), name="counters"))
         held = await _keep(lease, stop)

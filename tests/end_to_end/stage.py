@@ -15,10 +15,13 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.servers import DEPLOY, PASSWORDS, Alertmanager, Mosquitto, free_port
+from tests.servers import DEPLOY, Alertmanager, Mosquitto, free_port
 from tests.world import APP, World
 
 AXIOMD, BROKER, ALERTMANAGER = "127.0.0.1:9464", "-p 1883", "127.0.0.1:9093"
+USERS = {"axiomd": "axiomd", "operator": "operator"}
+"""Users of the broker, with their passwords as the pages have them."""
+
 A_TIME = "1790000000"
 """Stands in the pages for the time at which a command is sent."""
 
@@ -56,7 +59,7 @@ def write_settings(world: World, *, port: int = 0, broker: Mosquitto | None = No
     (world.folder / "axiomd-token-header").write_text(f"Authorization: Bearer {token}\n")
     text = SETTINGS.format(folder=world.folder, app=APP, socket=world.server.socket, port=port)
     if broker:
-        (world.folder / "axiomd-mqtt-password").write_text(PASSWORDS["axiomd"] + "\n")
+        (world.folder / "axiomd-mqtt-password").write_text(USERS["axiomd"] + "\n")
         text += MQTT.format(folder=world.folder, port=broker.port)
     settings = world.folder / "axiomd.toml"
     settings.write_text(text)
@@ -71,7 +74,7 @@ async def stage(commands: str, world: World, env: Mapping[str, str]) -> AsyncIte
         broker = None
         if BROKER in commands:
             acl = DEPLOY / "mosquitto" / "acl"
-            broker = stack.enter_context(Mosquitto(world.folder / "mosquitto", users=PASSWORDS, acl=acl))
+            broker = stack.enter_context(Mosquitto(world.folder / "mosquitto", users=USERS, acl=acl))
             ports[BROKER] = f"-p {broker.port}"
         port = free_port() if broker or AXIOMD in commands or ALERTMANAGER in commands else 0
         write_settings(world, port=port, broker=broker)

@@ -17,6 +17,7 @@ LONG = {
     "contention": ("--rounds", "30"),
     "pair": ("--rounds", "60"),
     "harm": ("--statements", "200000"),
+    "broker": ("--kills", "60"),
 }
 
 
