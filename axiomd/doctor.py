@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from axiomd import daemon
+from axiomd import opening
 from axiomd.boinc import schema, workunits
 from axiomd.boinc.config import ProjectConfig
 from axiomd.boinc.programs import CreateWork
@@ -42,7 +42,7 @@ class Finding:
 
 async def examine(settings: Settings) -> list[Finding]:
     """Check the project, its database and the settings that depend on them."""
-    database, config = daemon.open_database(settings)
+    database, config = opening.open_database(settings)
     try:
         return [*_examine_config(settings, config), *await _examine_database(settings, config, database)]
     finally:
@@ -132,10 +132,10 @@ async def _examine_database(settings: Settings, config: ProjectConfig, database:
             words = f"missing: {', '.join(missing)}. Bring the tables up to date with html/ops/upgrade_db.php."
             return [*findings, Finding("BOINC's tables", Verdict.WRONG, words)]
         findings.append(Finding("BOINC's tables", Verdict.GOOD, "complete"))
-        await daemon.read_project(database, config, settings)
+        await opening.read_project(database, config, settings)
         findings.append(Finding("apps", Verdict.GOOD, ", ".join(settings.project.apps)))
         findings.append(await _examine_transitioner(settings, database))
-        await daemon.check_ready(database, settings)
+        await opening.check_ready(database, settings)
         async with database.session() as session:
             state = await tables.get_state(session)
             await own_schema.check(session)

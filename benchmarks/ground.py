@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from axiomd import daemon
+from axiomd import opening
 from axiomd.boinc.project import Project
 from axiomd.demo.mariadb import PrivateMariaDB
 from axiomd.demo.schema import create_tables, insert
@@ -161,8 +161,8 @@ class Ground:
 
     async def migrate(self, settings: Settings) -> tuple[Database, Project]:
         """Make axiomd's tables with a baseline long ago; nothing is left to a backfill."""
-        database, config = daemon.open_database(settings)
-        project = await daemon.read_project(database, config, settings)
+        database, config = opening.open_database(settings)
+        project = await opening.read_project(database, config, settings)
         async with database.session() as session:
             await own_schema.migrate(session, time.time())
         await write_baseline(database, project)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pymysql
 
-from axiomd import daemon
+from axiomd import daemon, opening
 from axiomd.boinc.project import Project
 from axiomd.daemon import Axiomd
 from axiomd.demo.mariadb import PrivateMariaDB
@@ -187,15 +187,15 @@ class World:
 
     async def database(self, settings: Settings) -> Database:
         """Open the database as axiomd does; it is closed with the world."""
-        database, _ = daemon.open_database(settings)
+        database, _ = opening.open_database(settings)
         self._opened.append(database)
         return database
 
     async def migrate(self, settings: Settings, *, baseline_at: float | None = 1.0) -> tuple[Database, Project]:
         """Make axiomd's tables and the baseline, which is long ago unless a test wants another (None: now)."""
         database = await self.database(settings)
-        _, config = daemon.open_database(settings)
-        project = await daemon.read_project(database, config, settings)
+        _, config = opening.open_database(settings)
+        project = await opening.read_project(database, config, settings)
         async with database.session() as session:
             await own_schema.migrate(session, self.now)
         await write_baseline(database, project)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from axiomd import daemon, logs
+from axiomd import logs, opening
 from axiomd.cli.options import CONFIG_DEFAULT, Config, Json, print_json
 from axiomd.errors import AxiomdError
 from axiomd.explain import Story, Teller, utc
@@ -47,7 +47,7 @@ def explain(
 
 
 async def _explain(settings: Settings, what: Sequence[str]) -> Story:
-    async with daemon.opened(settings) as (database, project):
+    async with opening.opened(settings) as (database, project):
         teller = Teller(database, project, settings)
         return await teller.tell(*await teller.find(what))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from axiomd import daemon, doctor, logs
+from axiomd import doctor, logs, opening
 from axiomd.boinc import audit as conservation
 from axiomd.cli.options import CONFIG_DEFAULT, Config, Json, print_json, print_table
 from axiomd.errors import SettingsError
@@ -45,7 +45,7 @@ def _words(value: object) -> str:
 
 
 async def _status(settings: Settings) -> dict[str, Any]:
-    async with daemon.opened(settings) as (database, project):
+    async with opening.opened(settings) as (database, project):
         return (await view.status(database, project, settings)).model_dump()
 
 
@@ -72,7 +72,7 @@ def audit(
 
 
 async def _audit(settings: Settings, since: str) -> conservation.Audit:
-    async with daemon.opened(settings) as (database, _):
+    async with opening.opened(settings) as (database, _):
         now = await database.now()
         async with database.snapshot() as session:
             since_at = parse_since(since, now) if since else 0.0

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from axiomd import daemon, logs
+from axiomd import logs, opening
 from axiomd.cli.options import CONFIG_DEFAULT, Config, Json, print_json
 from axiomd.cli.undo import login_name
 from axiomd.errors import AxiomdError
@@ -99,7 +99,7 @@ def _call(config: Config, name: str, parameters: dict[str, Any], *, dry_run: boo
 
 
 async def _called(settings: Settings, call: Call) -> Answer:
-    async with daemon.opened(settings) as (database, project):
+    async with opening.opened(settings) as (database, project):
         interventions = Interventions(Ground(settings, database, project))
         try:
             return await interventions.call(call)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from axiomd import daemon, logs
+from axiomd import logs, opening
 from axiomd.cli.options import CONFIG_DEFAULT, Config, Json, print_json, print_table
 from axiomd.settings import Settings, load
 from axiomd.views import hosts as hosts_view
@@ -61,7 +61,7 @@ def hosts(
 
 
 async def _hosts(settings: Settings, state: HostState | None, after: int, limit: int) -> hosts_view.HostPage:
-    async with daemon.opened(settings) as (database, project):
+    async with opening.opened(settings) as (database, project):
         chosen: Any = state.value if state else None
         return await hosts_view.page(database, project, settings, after=after, limit=limit, state=chosen)
 
@@ -95,7 +95,7 @@ def journal(
 
 
 async def _journal(settings: Settings, kind: str, before: int, limit: int) -> journal_view.JournalPage:
-    async with daemon.opened(settings) as (database, _):
+    async with opening.opened(settings) as (database, _):
         return await journal_view.before(database, before, kind=kind, limit=limit)
 
 

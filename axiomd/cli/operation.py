@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 import typer
 
-from axiomd import daemon, logs
+from axiomd import logs, opening
 from axiomd.boinc import schema
 from axiomd.cli.options import CONFIG_DEFAULT, Config, Json, print_json, print_table
 from axiomd.handlers.baseline import write_baseline
@@ -33,6 +33,8 @@ def add_to(app: typer.Typer) -> None:
 
 def run(config: Config = CONFIG_DEFAULT) -> None:
     """Run the daemon until it is told to stop (SIGTERM, Ctrl-C)."""
+    from axiomd import daemon  # noqa: PLC0415 - with the gateways it loads slowly: no other command waits for it
+
     settings = load(config)
     logs.configure(settings.log)
     asyncio.run(daemon.run(settings))
@@ -47,7 +49,9 @@ def once(config: Config = CONFIG_DEFAULT) -> None:
 
 
 async def _once(settings: Settings) -> int:
-    async with daemon.opened(settings) as (database, project), daemon.leased(database, settings):
+    from axiomd import daemon  # noqa: PLC0415 - as above
+
+    async with opening.opened(settings) as (database, project), opening.leased(database, settings):
         return await daemon.build(settings, database, project).once()
 
 
@@ -70,7 +74,9 @@ def plan(config: Config = CONFIG_DEFAULT, as_json: Json = False) -> None:
 
 
 async def _plan(settings: Settings) -> list[Planned]:
-    async with daemon.opened(settings) as (database, project):
+    from axiomd import daemon  # noqa: PLC0415 - as above
+
+    async with opening.opened(settings) as (database, project):
         return await daemon.build(settings, database, project).plan()
 
 
@@ -85,7 +91,7 @@ def migrate(
 
 
 async def _migrate(settings: Settings, *, index: bool) -> None:
-    async with daemon.opened(settings, ready=False) as (database, project):
+    async with opening.opened(settings, ready=False) as (database, project):
         async with database.session() as session:
             ran = await own_schema.migrate(session, await read_clock(session))
             print(f"tables: {', '.join(ran) if ran else 'up to date'}")

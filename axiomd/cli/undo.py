@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from axiomd import daemon, logs
+from axiomd import logs, opening
 from axiomd.cli.options import CONFIG_DEFAULT, Config, Json, print_json, print_table
 from axiomd.errors import AxiomdError
 from axiomd.handlers.backfill import Backfill, BackfillPlan, Paid, Wish
@@ -112,7 +112,7 @@ async def _undo(
     settings: Settings, selection: Selection, since: str, *, yes: bool, look_only: bool, as_json: bool
 ) -> int:
     """Plan, ask, do; the exit status: 1 if there was something to undo and nothing of it can be."""
-    async with daemon.opened(settings) as (database, project):
+    async with opening.opened(settings) as (database, project):
         after = point_in_time(since, await database.now())
         selection = replace(selection, since=after)
         work = Undo(database, project, login_name())
@@ -227,7 +227,7 @@ def backfill(
 async def _backfill(
     settings: Settings, wish: Wish, since: str, until: str, *, yes: bool, look_only: bool, as_json: bool
 ) -> None:
-    async with daemon.opened(settings) as (database, project):
+    async with opening.opened(settings) as (database, project):
         now = await database.now()
         wish = replace(wish, since=point_in_time(since, now), until=point_in_time(until, now) if until else math.inf)
         work = Backfill(database, project, settings, login_name())

@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 from prometheus_client import REGISTRY
 
-from axiomd import daemon
+from axiomd import opening
 from axiomd.demo.mariadb import PrivateMariaDB
 from axiomd.errors import ProjectError, SchemaError, SettingsError
 from tests.world import World
@@ -163,9 +163,9 @@ async def test_jobs_of_hosts_and_workunits_that_are_gone_do_not_stop_the_watcher
 async def test_what_the_project_lacks_is_named(world: World, change: str, missing: str) -> None:
     world.execute(change)
     settings = world.settings()
-    _, config = daemon.open_database(settings)
+    _, config = opening.open_database(settings)
     with pytest.raises(ProjectError) as caught:
-        await daemon.read_project(await world.database(settings), config, settings)
+        await opening.read_project(await world.database(settings), config, settings)
     assert missing in str(caught.value)
 
 
@@ -182,16 +182,16 @@ async def test_a_table_that_goes_away_meanwhile_stops_one_reaction_and_not_the_o
 
 async def test_an_experiments_app_must_be_one_of_the_projects(world: World) -> None:
     settings = world.settings(experiments={"a": {"version": 1, "memory": 1, "app": "other"}})
-    _, config = daemon.open_database(settings)
+    _, config = opening.open_database(settings)
     with pytest.raises(SettingsError, match=r"experiments\.a\.app: 'other' is not one of project\.apps"):
-        await daemon.read_project(await world.database(settings), config, settings)
+        await opening.read_project(await world.database(settings), config, settings)
 
 
 async def test_the_index_of_the_chosen_mode_must_be_there(world: World) -> None:
     settings = world.settings(intake={"mode": "mod_time"})
     database, _ = await world.migrate(settings)
     with pytest.raises(SchemaError, match=r"axiomd migrate --index.*in_flight"):
-        await daemon.check_ready(database, settings)
+        await opening.check_ready(database, settings)
 
 
 # The command line: one message, exit status 2, no traceback.

@@ -8,8 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from axiomd.boinc.config import ProjectConfig, read_config
-from axiomd.daemon import database_login
 from axiomd.errors import ProjectError, SettingsError
+from axiomd.opening import database_login
 from axiomd.settings import DatabaseSettings
 
 
