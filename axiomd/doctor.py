@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import time
 from dataclasses import dataclass
@@ -52,6 +53,9 @@ async def examine(settings: Settings) -> list[Finding]:
 def _examine_config(settings: Settings, config: ProjectConfig) -> list[Finding]:
     findings = [Finding("config.xml", Verdict.GOOD, str(config.project_dir / "config.xml"))]
     findings += [_examine_secret(name, path) for name, path in _secrets(settings) if path]
+    if settings.alerts.rules and not settings.http.token_file and "CREDENTIALS_DIRECTORY" not in os.environ:
+        words = "alerts.rules are set, and without http.token_file Alertmanager's webhook is off"
+        findings.append(Finding("alerts", Verdict.NOTE, words))
     if settings.topup.enabled and settings.topup.targeted and not config.enable_assignment:
         findings.append(
             Finding(

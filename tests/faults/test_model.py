@@ -442,8 +442,10 @@ class Machine(RuleBasedStateMachine):
         self._act(self.daemon, self._react(name), fault)
 
     def axiomd_reacts_to_all(self) -> None:
-        """As the daemon does it, on its bus; twice, for a lost report that is brought back is paid at the next look."""
-        for _ in range(2):
+        """As the daemon does it, on its bus; until a look changes nothing, for one reaction may cause another."""
+        entries = -1
+        while entries < len(self.books.entries):
+            entries = len(self.books.entries)
             self._act(self.daemon, self.axiomd.once(), None)
         self._nothing_overdue(judged=True)
 

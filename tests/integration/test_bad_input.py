@@ -20,6 +20,7 @@ from prometheus_client import REGISTRY
 from axiomd import opening
 from axiomd.demo.mariadb import PrivateMariaDB
 from axiomd.errors import ProjectError, SchemaError, SettingsError
+from tests.command import axiomd
 from tests.world import World
 
 QUIET: dict[str, Any] = {"topup": {"enabled": False}, "abort": {"enabled": False}, "repair": {"enabled": False}}
@@ -207,13 +208,7 @@ def settings_file(world: World, more: str = "", database: str = "") -> Path:
 
 
 def command(config: Path, name: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "axiomd", name, "--config", str(config)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    return axiomd(name, "--config", str(config))
 
 
 def complaint(world: World, name: str, **file: str) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from typing import Any
 
 import pytest
 
 from axiomd.daemon import write_counters
 from axiomd.store import tables
+from tests import command
 from tests.world import APP, World
 
 
@@ -25,12 +25,9 @@ def write_settings(world: World, more: str = "") -> str:
 
 async def axiomd(*words: str) -> tuple[int, str]:
     """Run the command line in a process of its own: exit status and standard output."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "axiomd", *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    output, complaints = await process.communicate()
-    assert b"Traceback" not in output + complaints, complaints.decode()
-    return int(process.returncode or 0), output.decode() or complaints.decode()
+    done = await asyncio.to_thread(command.axiomd, *words)
+    assert "Traceback" not in done.stdout + done.stderr, done.stderr
+    return done.returncode, done.stdout or done.stderr
 
 
 async def answer(*words: str) -> Any:

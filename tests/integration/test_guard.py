@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from axiomd.store import guard, tables
 from axiomd.store.database import Database, Session
 from axiomd.store.guard import Kind, Rail
 from axiomd.store.tables import Entry, IntendedJob, JobState
+from tests.command import axiomd
 from tests.world import World
 
 
@@ -87,12 +87,9 @@ async def command(world: World, *words: str) -> str:
         f'[project]\ndir = "{world.folder}"\napps = ["axiom"]\n[database]\nunix_socket = "{world.server.socket}"\n'
         "[credit]\ncap = 6\n"
     )
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "axiomd", *words, "--config", str(config), stdout=asyncio.subprocess.PIPE
-    )
-    said, _ = await process.communicate()
-    assert process.returncode == 0
-    return said.decode()
+    done = await asyncio.to_thread(axiomd, *words, "--config", str(config))
+    assert done.returncode == 0
+    return done.stdout
 
 
 async def test_it_goes_on_when_the_window_has_moved_on(world: World) -> None:

@@ -25,6 +25,7 @@ from axiomd.interventions.intervention import Answer, Call, Ground, Outcome, Sou
 from axiomd.interventions.registry import ALL, Interventions
 from axiomd.settings import Settings
 from axiomd.store.database import Database
+from tests.command import axiomd
 from tests.world import World
 
 EXPERIMENT = "micro_scaling_laws"
@@ -475,12 +476,7 @@ def command(world: World, *words: str) -> subprocess.CompletedProcess[str]:
     config.write_text(
         f'[project]\ndir = "{world.folder}"\napps = ["axiom"]\n[database]\nunix_socket = "{world.server.socket}"\n'
     )
-    return subprocess.run(
-        [sys.executable, "-m", "axiomd", "intervene", *words, "--config", str(config)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return axiomd("intervene", *words, "--config", str(config))
 
 
 async def test_from_the_command_line(world: World) -> None:

@@ -318,3 +318,11 @@ def test_a_handler_of_several_types_has_one_queue() -> None:
     one: Subscription = bus.subscribe([ResultCompleted, ReportLost], Recorder(), handler="one")
     two = bus.subscribe([ResultCompleted], Recorder(), handler="two")
     assert bus.subscriptions == [one, two]
+
+
+async def test_an_observer_sees_all_that_is_published_whoever_subscribed() -> None:
+    bus = Bus()
+    seen: list[Sequence[Event]] = []
+    bus.observe(seen.append)
+    await bus.publish([*completed(1, 2), HostStale(9, 0.0)])
+    assert seen == [completed(1, 2), [HostStale(9, 0.0)]]
