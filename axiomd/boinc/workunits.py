@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from axiomd.boinc.states import Outcome, ServerState, TargetType, ValidateState
@@ -80,9 +80,7 @@ async def jobs(connection: Connection, ids: Sequence[int]) -> list[Job]:
     if not ids:
         return []
     parameters = {"ids": sorted(ids)}
-    results: dict[int, list[Row]] = defaultdict(list)
-    for row in await connection.fetch(SQL["results_of"], parameters):
-        results[row[0]].append(row)
+    results = await _results_of(connection, ids)
     return [
         Job(
             workunit_id=int(id_),
@@ -103,9 +101,7 @@ async def open_workunits(connection: Connection, ids: Sequence[int], rules: Targ
     if not ids:
         return []
     parameters = {"ids": sorted(ids)}
-    results: dict[int, list[Row]] = defaultdict(list)
-    for row in await connection.fetch(SQL["results_of"], parameters):
-        results[row[0]].append(row)
+    results = await _results_of(connection, ids)
     assignments: dict[int, list[Assignment]] = defaultdict(list)
     for row in await connection.fetch(SQL["assignments_of"], parameters):
         assignments[row[0]].append(_assignment(row, rules))
@@ -113,6 +109,14 @@ async def open_workunits(connection: Connection, ids: Sequence[int], rules: Targ
         _open_workunit(row, results[row[0]], assignments[row[0]])
         for row in await connection.fetch(SQL["workunits"], parameters)
     ]
+
+
+async def _results_of(connection: Connection, ids: Sequence[int]) -> Mapping[int, list[Row]]:
+    """Read the results of workunits, by workunit."""
+    results: dict[int, list[Row]] = defaultdict(list)
+    for row in await connection.fetch(SQL["results_of"], {"ids": sorted(ids)}):
+        results[row[0]].append(row)
+    return results
 
 
 def _assignment(row: Row, rules: TargetRules) -> Assignment:

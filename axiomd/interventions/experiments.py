@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from axiomd.boinc import fleet
@@ -40,46 +42,43 @@ class _OfExperiment(Transactional[Which]):
         return workload.of_experiments().get(parameters.experiment, 0)
 
 
-class RetireExperiment(_OfExperiment):
+class _End(_OfExperiment):
+    """Ends an experiment, one way or the other."""
+
+    at_most = "one experiment, one version: its jobs, within the cap of aborts"
+    aborted: ClassVar[bool]
+    ended: ClassVar[str]
+    """Which of its jobs the daemon cancels."""
+
+    async def plan(self, parameters: Which) -> str:
+        """Say what would end."""
+        version, jobs = self.version(parameters), await self.jobs(parameters)
+        name = f"{parameters.experiment} version {version}"
+        return f"{name} would get no new jobs; of {jobs} under way {self.ended} would be cancelled"
+
+    async def change(self, session: Session, parameters: Which, *, actor: str, now: float) -> Done:
+        """Note that it ends."""
+        ending = Ending(parameters.experiment, self.version(parameters), aborted=self.aborted)
+        await tables.put_ending(session, ending, actor=actor, now=now)
+        return Done(f"{ending.name} version {ending.version} gets no new jobs; the daemon cancels {self.ended}")
+
+
+class RetireExperiment(_End):
     """Ends an experiment gently."""
 
     name = "retire_experiment"
     summary = "Make no more jobs of an experiment and cancel those that no volunteer has begun; the others may end."
-    at_most = "one experiment, one version: its jobs, within the cap of aborts"
-
-    async def plan(self, parameters: Which) -> str:
-        """Say what would end."""
-        version, jobs = self.version(parameters), await self.jobs(parameters)
-        return (
-            f"{parameters.experiment} version {version} would get no new jobs; of {jobs} under way those not begun end"
-        )
-
-    async def change(self, session: Session, parameters: Which, *, actor: str, now: float) -> Done:
-        """Note that it ends."""
-        ending = Ending(parameters.experiment, self.version(parameters), aborted=False)
-        await tables.put_ending(session, ending, actor=actor, now=now)
-        return Done(f"{ending.name} version {ending.version} gets no new jobs; the daemon cancels those not begun")
+    aborted = False
+    ended = "those that no volunteer has begun"
 
 
-class AbortExperiment(_OfExperiment):
+class AbortExperiment(_End):
     """Ends an experiment at once."""
 
     name = "abort_experiment"
     summary = "Make no more jobs of an experiment and cancel all that are under way; what comes in good is paid."
-    at_most = "one experiment, one version: its jobs, within the cap of aborts"
-
-    async def plan(self, parameters: Which) -> str:
-        """Say what would end."""
-        version, jobs = self.version(parameters), await self.jobs(parameters)
-        return (
-            f"{parameters.experiment} version {version} would get no new jobs, and {jobs} under way would be cancelled"
-        )
-
-    async def change(self, session: Session, parameters: Which, *, actor: str, now: float) -> Done:
-        """Note that it ends."""
-        ending = Ending(parameters.experiment, self.version(parameters), aborted=True)
-        await tables.put_ending(session, ending, actor=actor, now=now)
-        return Done(f"{ending.name} version {ending.version} gets no new jobs; the daemon cancels all under way")
+    aborted = True
+    ended = "all"
 
 
 class ContinueExperiment(_OfExperiment):
