@@ -52,10 +52,10 @@ def hosts(
         print_json(page.model_dump())
         return
     rows = [
-        (h.id, _state(h), h.ncpus, h.ngpus, _utc(h.last_contact_at), h.jobs_in_progress, f"{h.credit:g}")
+        (h.id, _state(h), h.ncpus, h.ngpus, _utc(h.last_contact_at)[:16], h.jobs_in_progress, f"{h.credit:g}")
         for h in page.hosts
     ]
-    print_table("hosts", ("host", "state", "cores", "GPUs", "last contact (UTC)", "jobs", "credit by axiomd"), rows)
+    print_table("hosts", ("host", "state", "cores", "GPUs", "contact (UTC)", "jobs", "credit"), rows)
     if page.next is not None:
         print(f"more: --after {page.next}")
 

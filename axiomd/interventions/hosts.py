@@ -45,7 +45,7 @@ class ExcludeHost(Transactional[Exclusion]):
         if not self.ground.settings.hosts.exclusion_lowers_quota:
             return f"host {parameters.host} would get no more jobs from axiomd"
         lowered = sum(hosts.is_regrown(quota) for quota in quotas)
-        return f"host {parameters.host} would get no more jobs from axiomd, and {lowered} daily quotas would be 1"
+        return f"host {parameters.host} would get no more jobs from axiomd{_quotas(lowered, hosts.LOWEST_QUOTA)}"
 
     async def change(self, session: Session, parameters: Exclusion, *, actor: str, now: float) -> Done:
         """Exclude it."""
@@ -57,7 +57,7 @@ class ExcludeHost(Transactional[Exclusion]):
             lowered = [quota for quota in quotas if hosts.is_regrown(quota)]
             await hosts.set_quotas(session, lowered, hosts.LOWEST_QUOTA)
         return Done(
-            f"host {parameters.host} gets no more jobs; {len(lowered)} daily quotas are {hosts.LOWEST_QUOTA}",
+            f"host {parameters.host} gets no more jobs from axiomd{_quotas(len(lowered), hosts.LOWEST_QUOTA)}",
             changes=len(lowered),
             rows=quota_changes(lowered, hosts.LOWEST_QUOTA),
         )
@@ -88,7 +88,7 @@ class ReleaseHost(Transactional[Release]):
             given_back = [quota for quota in quotas if quota.jobs < self._full]
             await hosts.set_quotas(session, given_back, self._full)
         return Done(
-            f"host {parameters.host} gets jobs again; {len(given_back)} daily quotas are {self._full}",
+            f"host {parameters.host} gets jobs again{_quotas(len(given_back), self._full)}",
             changes=len(given_back),
             rows=quota_changes(given_back, self._full),
         )
@@ -102,6 +102,13 @@ class ReleaseHost(Transactional[Release]):
         if host_id in self.ground.settings.hosts.exclude:
             return f"host {host_id} is excluded by the settings: take it out of hosts.exclude and restart axiomd"
         return f"host {host_id} isn't excluded"
+
+
+def _quotas(changed: int, jobs: int) -> str:
+    """Say what becomes of the daily quotas at BOINC, one for each app version that the host has used."""
+    if not changed:
+        return "; its daily quota at BOINC stays as it is"
+    return f"; its daily quota at BOINC: {jobs} {'job' if jobs == 1 else 'jobs'} a core ({changed} app versions)"
 
 
 async def _check(session: Session, host_id: int) -> None:

@@ -96,7 +96,8 @@ class Interventions:
         known = call.intervention if call.intervention in self.by_name else "unknown"
         outcome = "repeated" if answer.repeated else answer.outcome.value
         metrics.INTERVENTIONS.labels(known, call.source.value, outcome).inc()
-        log.info("intervention", name=known, caller=call.caller, outcome=outcome, answer=answer.message)
+        if call.source is not Source.CLI:  # a person reads the answer itself
+            log.info("intervention", name=known, caller=call.caller, outcome=outcome, answer=answer.message)
         return answer
 
     async def close(self) -> None:

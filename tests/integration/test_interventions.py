@@ -484,8 +484,16 @@ async def test_from_the_command_line(world: World) -> None:
     database: Database = (await desk(world)).ground.database
     await database.close()
     cases = [
-        (("exclude_host", f"host={host}", "--dry-run"), 0, "would get no more jobs"),
-        (("exclude_host", f"host={host}", "reason=noisy"), 0, "gets no more jobs"),
+        (
+            ("exclude_host", f"host={host}", "--dry-run"),
+            0,
+            "would get no more jobs from axiomd; its daily quota at BOINC: 1 job a core (2 app versions)",
+        ),
+        (
+            ("exclude_host", f"host={host}", "reason=noisy"),
+            0,
+            "gets no more jobs from axiomd; its daily quota at BOINC: 1 job a core (2 app versions)",
+        ),
         (("exclude_host", "host=many"), 2, "refused: exclude_host: host: Input should be a valid integer"),
         (("exclude_host", "host"), 2, "write name=value"),
     ]
