@@ -59,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m grafana", description=__doc__)
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the JSON goes")
     parser.add_argument("--figures", type=Path, help="where pictures go; without it none are drawn")
-    parser.add_argument("--duration", type=float, default=120.0, help="seconds of the demo that the pictures show")
+    parser.add_argument("--duration", type=float, default=75.0, help="seconds of the demo that the pictures show")
     options = parser.parse_args()
     write(options.folder)
     if options.figures:
