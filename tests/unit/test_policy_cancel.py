@@ -1,0 +1,29 @@
+"""Which jobs of an experiment that has ended are cancelled: a table of cases."""
+
+from __future__ import annotations
+
+import pytest
+
+from axiomd.policies.cancel import Job, is_cancelled
+
+WAITING = Job(1, "e-v1-b1-s1", open=True)
+UNSENT = Job(1, "e-v1-b1-s1", open=True, unsent=(7,))
+RUNNING = Job(1, "e-v1-b1-s1", open=True, in_progress=(7,))
+BOTH = Job(1, "e-v1-b1-s1", open=True, unsent=(7,), in_progress=(8,))
+REPORTED = Job(1, "e-v1-b1-s1", open=True, reported=1)
+FINISHED = Job(1, "e-v1-b1-s1", open=False, reported=1)
+
+
+@pytest.mark.parametrize(
+    ("job", "retired", "aborted"),
+    [
+        pytest.param(WAITING, True, True, id="waits for its host"),
+        pytest.param(UNSENT, True, True, id="unsent"),
+        pytest.param(RUNNING, False, True, id="with a volunteer"),
+        pytest.param(BOTH, False, True, id="one instance with a volunteer, one unsent"),
+        pytest.param(REPORTED, False, True, id="a success came in and isn't judged yet"),
+        pytest.param(FINISHED, False, False, id="canonical, in error or assimilated"),
+    ],
+)
+def test_what_is_cancelled(job: Job, retired: bool, aborted: bool) -> None:
+    assert (is_cancelled(job, aborted=False), is_cancelled(job, aborted=True)) == (retired, aborted)
