@@ -33,7 +33,7 @@ replicate: .venv/run.stamp
 	$(BIN)/axiomd experiments replicate
 	$(BIN)/axiomd experiments figures
 
-# Grafana's dashboards, and their pictures from two minutes of the demo.
+# Grafana's dashboards, and their pictures from a minute of the demo.
 dashboards: .venv/test.stamp
 	@tools/need-programs mariadbd mariadb mariadb-install-db prometheus
 	OPENBLAS_NUM_THREADS=1 PATH="$(CURDIR)/.tools/bin:$$PATH" $(BIN)/python -m grafana --figures docs/figures
