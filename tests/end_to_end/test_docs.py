@@ -113,7 +113,7 @@ async def perform(command: str, world: World, env: dict[str, str]) -> None:
     elif command == "make demo":
         await until_interrupted(command, env, "metrics at")
     else:
-        shorter = command.replace("--duration 60", "--duration 15")
+        shorter = command.replace("--duration 60", "--duration 10")
         if "experiments.worker" in command:
             # The same experiment at toy size, with its result in a folder of the test's.
             shorter = shorter.replace(".venv/bin/python", sys.executable) + " --scale 0.05"
