@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from axiomd.boinc import fleet
+from axiomd.boinc import views
 from axiomd.interventions.intervention import Done, Parameters, Refusal, Transactional
 from axiomd.science.catalogue import deployed, read_catalogue
 from axiomd.settings import ExperimentName
@@ -38,8 +38,8 @@ class _OfExperiment(Transactional[Which]):
     async def jobs(self, parameters: Which) -> int:
         """Count its jobs under way."""
         async with self.ground.database.session() as session:
-            workload = await fleet.workload(session, self.ground.project.app_ids)
-        return workload.of_experiments().get(parameters.experiment, 0)
+            jobs = await views.jobs_of_experiments(session, self.ground.project.app_ids)
+        return jobs.get(parameters.experiment, 0)
 
 
 class _End(_OfExperiment):

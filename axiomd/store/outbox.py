@@ -85,7 +85,7 @@ class Numbering:
             self.acknowledged = int(state.get(MQTT_ACKNOWLEDGED, 0))
             begun = OUTBOX_FLOOR in state
             if begun:
-                self._mark(int((await session.fetch(SQL["newest"]))[0][0]))
+                self._mark(await tables.newest_entry(session))
                 found = await _unnumbered(session, state, limit=1)
         if not begun:
             await self._database.transaction(self._begin)

@@ -5,9 +5,6 @@
 SELECT j.id FROM axiomd_journal j FORCE INDEX (PRIMARY) LEFT JOIN axiomd_outbox o ON o.journal_id = j.id
 WHERE j.id > %(floor)s AND o.journal_id IS NULL ORDER BY j.id LIMIT %(limit)s
 
--- name: newest
-SELECT COALESCE(MAX(id), 0) FROM axiomd_journal
-
 -- name: last_before
 SELECT id FROM axiomd_journal FORCE INDEX (PRIMARY) WHERE at < %(before)s ORDER BY id DESC LIMIT 1
 
