@@ -381,7 +381,6 @@ class Settings(BaseSettings):
         frozen=True,
         env_prefix="AXIOMD_",
         env_nested_delimiter="__",
-        nested_model_default_partial_update=True,
     )
 
     project: ProjectSettings

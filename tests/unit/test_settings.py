@@ -197,6 +197,15 @@ def test_every_setting_has_a_row_with_a_description(tmp_path: Path) -> None:
     assert [name for name, (_, description) in found.items() if not description] == []
 
 
+def test_a_preset_in_the_file_fills_in_what_the_file_leaves_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = file(tmp_path, '[credit]\npreset = "2026-03-02-1300"\nflat = 3.0\n')
+    monkeypatch.setenv("AXIOMD_CREDIT__CAP", "123")
+    credit = apply_preset(load(path).credit)
+    assert (credit.policy, credit.tiers[-1], credit.flat, credit.cap) == ("tiers", (1200.0, 100.0), 3.0, 123.0)
+
+
 def test_a_preset_that_is_not_shipped_is_named(tmp_path: Path) -> None:
     settings = load(file(tmp_path, '[credit]\npreset = "2026-04-01"\n'))
     with pytest.raises(SettingsError, match=r"credit\.preset: there is no '2026-04-01'; choose one of 2026-03-01"):
