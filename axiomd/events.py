@@ -7,7 +7,7 @@ lost event costs one poll and nothing else. `key` names what an event is about; 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import ClassVar
 
 
@@ -20,6 +20,15 @@ class StuckCase(StrEnum):
     UNSENDABLE = "unsendable"
     ORPHANED_BROADCAST = "orphaned_broadcast"
     STALLED = "stalled"
+
+
+class Platform(IntEnum):
+    """What a host runs, as its client names it in host.os_name."""
+
+    OTHER = 0
+    WINDOWS = 1
+    LINUX = 2
+    MAC = 3
 
 
 class StuckReason(StrEnum):
@@ -177,12 +186,141 @@ class CoresIdle(FleetEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class CoresCounted(FleetEvent):
+    """How many cores the live hosts have, and how many of them have no job."""
+
+    name: ClassVar[str] = "cores_counted"
+    hosts: int
+    cores: int
+    idle: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentEvent(Event):
+    """Something about an experiment: one event an experiment and version."""
+
+    experiment: str
+    version: int
+
+    @property
+    def key(self) -> object:
+        """Its name and version."""
+        return self.experiment, self.version
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimSettled(ExperimentEvent):
+    """The independent results settle a claim, and that isn't written down yet."""
+
+    name: ClassVar[str] = "claim_settled"
+    claim: str
+    claim_hash: str
+    verdict: str
+    seeds: int
+
+    @property
+    def key(self) -> object:
+        """The claim."""
+        return self.experiment, self.version, self.claim, self.claim_hash
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentComplete(ExperimentEvent):
+    """An experiment's claims are all settled, or it has the independent seeds that were wanted."""
+
+    name: ClassVar[str] = "experiment_complete"
+    seeds: int
+    settled: bool
+    """True: by its claims; False: by its target."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentFailing(ExperimentEvent):
+    """An experiment fails more often than it may, beyond chance, on CPUs or GPUs, on one platform or on all."""
+
+    name: ClassVar[str] = "experiment_failing"
+    gpu: bool
+    platform: Platform | None
+    """None: wherever it runs."""
+    results: int
+    failures: int
+
+    @property
+    def key(self) -> object:
+        """The experiment and where it fails."""
+        return self.experiment, self.version, self.gpu, self.platform
+
+
+@dataclass(frozen=True, slots=True)
+class BoundTooTight(ExperimentEvent):
+    """Results of an experiment die of limits of time, memory or disk."""
+
+    name: ClassVar[str] = "bound_too_tight"
+    gpu: bool
+    results: int
+    died: int
+
+    @property
+    def key(self) -> object:
+        """The experiment, CPU or GPU."""
+        return self.experiment, self.version, self.gpu
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsDisagree(ExperimentEvent):
+    """Results of the same seed differ beyond the tolerance that their experiment declares."""
+
+    name: ClassVar[str] = "results_disagree"
+    seed: int
+
+    @property
+    def key(self) -> object:
+        """The experiment and seed."""
+        return self.experiment, self.version, self.seed
+
+
+@dataclass(frozen=True, slots=True)
+class HostFailing(Event):
+    """A host fails more often than others do with the same experiments, beyond chance; or its probe failed."""
+
+    name: ClassVar[str] = "host_failing"
+    host_id: int
+    results: int
+    failures: int
+
+    @property
+    def key(self) -> object:
+        """The host's id."""
+        return self.host_id
+
+
+@dataclass(frozen=True, slots=True)
+class HostRecovered(Event):
+    """The probe of a host whose breaker is half open came back good."""
+
+    name: ClassVar[str] = "host_recovered"
+    host_id: int
+
+    @property
+    def key(self) -> object:
+        """The host's id."""
+        return self.host_id
+
+
+@dataclass(frozen=True, slots=True)
 class AuditDue(FleetEvent):
     """It is time for an audit."""
 
     name: ClassVar[str] = "audit_due"
     since: float
     """Of the journal entries from then on; 0: of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportDue(FleetEvent):
+    """The report's file is missing, or older than it is to be."""
+
+    name: ClassVar[str] = "report_due"
 
 
 @dataclass(frozen=True, slots=True)

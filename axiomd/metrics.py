@@ -6,7 +6,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 # The fleet and the work, as seen in BOINC's tables at the last look.
 HOSTS = Gauge(
-    "axiomd_hosts", "Hosts by state: live, stale, failing (live, and only failures lately), excluded.", ["state"]
+    "axiomd_hosts", "Hosts by state: live, stale, failing (their breaker is not closed), excluded.", ["state"]
 )
 CORES = Gauge("axiomd_cores", "Usable cores of live hosts, without excluded ones.")
 CORES_BUSY = Gauge("axiomd_cores_busy", "Those of axiomd_cores that have a job.")
@@ -32,10 +32,28 @@ EXPERIMENT_RESULTS = Counter(
 EXPERIMENT_JOBS = Gauge(
     "axiomd_experiment_jobs", "Jobs under way; other: of no experiment of the settings.", ["experiment"]
 )
-EXPERIMENT_SEEDS = Gauge("axiomd_experiment_seeds", "Independent seeds with a canonical result.", ["experiment"])
+EXPERIMENT_SEEDS = Gauge("axiomd_experiment_seeds", "Independent seeds.", ["experiment"])
 EXPERIMENT_TARGET = Gauge("axiomd_experiment_target_seeds", "Independent seeds wanted.", ["experiment"])
 EXPERIMENT_ENDED = Gauge("axiomd_experiment_ended", "1 once an experiment was retired or aborted.", ["experiment"])
+EXPERIMENT_STOPPED = Gauge(
+    "axiomd_experiment_stopped",
+    "1 while an experiment fails too often and gets no jobs, on CPUs or GPUs, somewhere.",
+    ["experiment", "processor"],
+)
 FINDINGS = Gauge("axiomd_findings", "Claims of the catalogue by verdict; open: none yet.", ["verdict"])
+
+# Output files, read.
+RESULTS_HARVESTED = Counter(
+    "axiomd_results_harvested_total",
+    "Results harvested: complete, partial, empty, refused, failed, undeclared.",
+    ["outcome"],
+)
+HARVEST_REFUSED = Counter("axiomd_harvest_refused_total", "Output files refused, by reason.", ["reason"])
+HARVEST_DROPPED = Counter("axiomd_harvest_dropped_total", "Values of output files dropped, by reason.", ["reason"])
+RESULTS_DISCOUNTED = Counter(
+    "axiomd_results_discounted_total", "Complete results that are no new evidence, by reason.", ["reason"]
+)
+PAIRS_COMPARED = Counter("axiomd_pairs_compared_total", "Verification pairs compared: agree or disagree.", ["outcome"])
 
 # What axiomd did.
 RESULTS_CREDITED = Counter("axiomd_results_credited_total", "Results that credit was granted for.")

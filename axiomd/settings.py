@@ -128,6 +128,15 @@ class CreditSettings(Section):
         50_000.0, description="credit that one `axiomd backfill` pays at most, unless it is told otherwise by --cap"
     )
     batch: int = Field(2500, ge=1, le=10_000, description="results paid in one transaction at most")
+    waits_for_harvest: bool = Field(
+        False, description="a valid result is paid only once its output was read; false: the compute was given, so pay"
+    )
+    empty_share: Share = Field(
+        1.0, description="share of its credit that a valid result without any number is paid, if waits_for_harvest"
+    )
+    partial_share: Share = Field(
+        1.0, description="share of its credit that a result that ended half way is paid, if waits_for_harvest"
+    )
 
     @field_validator("tiers")
     @classmethod
@@ -152,10 +161,6 @@ class HostSettings(Section):
     exclude: tuple[int, ...] = Field((), description="ids of hosts that get no work from axiomd")
     exclusion_lowers_quota: bool = Field(
         True, description="an excluded host's daily quota at BOINC is brought down to one job a core, and kept there"
-    )
-    failing_after: Count = Field(
-        10,
-        description="a host that lost so much of its daily quota by failures, without a valid result since, is failing",
     )
     fleet_silent_share: Share = Field(
         0.5, description="if this share of the live hosts falls silent together, the server is the patient"
@@ -235,6 +240,80 @@ class ExperimentSettings(Section):
     pilot_hosts: Count = Field(5, description="how many hosts a pilot goes to")
     inputs: tuple[str, ...] = Field((), description="names of staged input files that each job gets")
     command_line: str = Field("", description="command line of each job")
+
+
+class HarvestSettings(Section):
+    """How output files become measurements."""
+
+    enabled: bool = Field(True, description="read the output files of finished results; only if credit.enabled")
+    max_bytes: int = Field(1_000_000, ge=1000, le=100_000_000, description="a larger output file is refused unread")
+    max_depth: int = Field(8, ge=3, le=64, description="an output nested deeper than this is refused")
+    batch: int = Field(500, ge=1, le=5000, description="results harvested in one transaction at most")
+    retry_s: Seconds = Field(60.0, description="a file that could not be read for want of the disk is tried again")
+    memory: int = Field(
+        1 << 30, ge=1 << 28, description="bytes of memory that the process which reads strangers' files may take"
+    )
+
+
+class FailureSettings(Section):
+    """When an experiment or a host fails too often, beyond chance, and what follows."""
+
+    enabled: bool = Field(True, description="stop failing experiments where they fail, and spare failing hosts")
+    interval_s: Seconds = Field(15.0, description="between two looks")
+    window_s: Seconds = Field(6 * HOUR_S, description="only results of so long ago count, in whole hours")
+    bar: Share = Field(0.3, description="an experiment may fail as often as this")
+    chance: float = Field(
+        1e-5, gt=0, lt=0.5, description="so many failures must be at most this likely at the bar, or at other hosts"
+    )
+    min_failures: Count = Field(5, description="fewer failures than this mean nothing")
+    pause_s: Seconds = Field(HOUR_S, description="a failing host's first pause; each further one is twice as long")
+    max_pause_s: Seconds = Field(7 * DAY_S, description="... up to this")
+
+
+class VerificationSettings(Section):
+    """How often a job is sent to a second volunteer, to compare."""
+
+    enabled: bool = Field(True, description="compare results of the same seed, and send disputed ones again")
+    share: Share = Field(0.005, description="share of the jobs that is made twice, the copy for another user's host")
+    interval_s: Seconds = Field(60.0, description="between two looks for disagreement")
+    max_copies: Count = Field(4, description="a disputed seed is sent again so many times at most")
+
+
+class ReplicationSettings(Section):
+    """When a claim counts as settled, and what follows."""
+
+    error_rate: float = Field(
+        0.05, gt=0, lt=0.5, description="chance that any claim of the catalogue is ever settled wrongly, at most"
+    )
+    interval_s: Seconds = Field(60.0, description="between two looks at the evidence")
+    retire: bool = Field(
+        True, description="an experiment whose claims are settled, or whose target is reached, gets no new jobs"
+    )
+
+
+class SizingSettings(Section):
+    """How the next jobs' bounds follow from what the last ones took."""
+
+    enabled: bool = Field(True, description="write the sizes seen into the input templates of the next jobs")
+    interval_s: Seconds = Field(600.0, description="between two looks at results that died of a limit")
+    min_results: Count = Field(30, description="fewer results than this say nothing of a size")
+    time_margin: Annotated[float, Field(ge=1, le=1000)] = Field(
+        10.0, description="rsc_fpops_bound is so many times what all but one in a thousand results took"
+    )
+    memory_margin: Annotated[float, Field(ge=1, le=10)] = Field(1.5, description="rsc_memory_bound, likewise")
+    delay_margin: Annotated[float, Field(ge=1, le=100)] = Field(
+        3.0, description="delay_bound, likewise of the time from sent to received"
+    )
+    min_delay_bound_s: Seconds = Field(DAY_S, description="delay_bound is at least this")
+
+
+class ReportSettings(Section):
+    """The report that the HTTP gateway serves at /report."""
+
+    file: Path | None = Field(None, description="HTML file that the daemon writes and serves; empty: none")
+    interval_s: Seconds = Field(DAY_S, description="between two writings of that file")
+    period_s: Seconds = Field(7 * DAY_S, description="what it covers, up to its writing")
+    sample_interval_s: Seconds = Field(600.0, description="between two notes of how many cores are busy")
 
 
 class JournalSettings(Section):
@@ -368,9 +447,6 @@ class DaemonSettings(Section):
     counters_interval_s: Seconds = Field(60.0, description="between two writings of that file")
     status_interval_s: Seconds = Field(15.0, description="between two readings of the fleet for the metrics")
     catalogue: Path | None = Field(None, description="catalogue of experiments; empty: the one that axiomd ships")
-    findings: Path | None = Field(
-        None, description="findings, as `axiomd experiments replicate --json` prints them; empty: every claim is open"
-    )
 
 
 class Settings(BaseSettings):
@@ -392,6 +468,12 @@ class Settings(BaseSettings):
     repair: RepairSettings = RepairSettings()
     topup: TopupSettings = TopupSettings()
     experiments: dict[ExperimentName, ExperimentSettings] = Field(default_factory=dict)
+    harvest: HarvestSettings = HarvestSettings()
+    failures: FailureSettings = FailureSettings()
+    verification: VerificationSettings = VerificationSettings()
+    replication: ReplicationSettings = ReplicationSettings()
+    sizing: SizingSettings = SizingSettings()
+    report: ReportSettings = ReportSettings()
     journal: JournalSettings = JournalSettings()
     audit: AuditSettings = AuditSettings()
     http: HttpSettings = HttpSettings()
@@ -400,6 +482,17 @@ class Settings(BaseSettings):
     alerts: AlertSettings = AlertSettings()
     log: LogSettings = LogSettings()
     daemon: DaemonSettings = DaemonSettings()
+
+    @property
+    def harvests(self) -> bool:
+        """Whether output files are read: finished results are looked for where credit is enabled."""
+        return self.harvest.enabled and self.credit.enabled
+
+    @model_validator(mode="after")
+    def _harvest_waited_for(self) -> Settings:
+        if self.credit.waits_for_harvest and not self.harvest.enabled:
+            raise ValueError("credit.waits_for_harvest needs harvest.enabled: nothing would ever be paid")
+        return self
 
     @classmethod
     def settings_customise_sources(
