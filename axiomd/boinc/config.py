@@ -39,6 +39,10 @@ class ProjectConfig:
     credit_by_app: bool
     host: str = ""
     """The project's main host, by its short name: where daemons run that name none."""
+    upload_dir: Path = Path("upload")
+    """Where the volunteers' output files lie, by absolute path."""
+    uldl_dir_fanout: int = 0
+    """Subfolders that they are spread over; 0: none."""
     daemons: tuple[DaemonEntry, ...] = ()
 
     def __repr__(self) -> str:
@@ -87,6 +91,8 @@ def read_config(project_dir: Path) -> ProjectConfig:
         send_result_abort=flag("send_result_abort"),
         credit_by_app=flag("credit_by_app"),
         host=text("host"),
+        upload_dir=(project_dir / (text("upload_dir") or "upload")).absolute(),  # an absolute one stays as it is
+        uldl_dir_fanout=max(0, number("uldl_dir_fanout")),
         daemons=tuple(_daemon(element) for element in root.findall("daemons/daemon")),
     )
 

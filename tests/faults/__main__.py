@@ -18,6 +18,7 @@ LONG = {
     "pair": ("--rounds", "60"),
     "harm": ("--statements", "200000"),
     "broker": ("--kills", "60"),
+    "fuzz": ("--inputs", "200000"),
 }
 
 
