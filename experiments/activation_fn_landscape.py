@@ -167,6 +167,7 @@ METADATA = Metadata(
     question="Which activation function generalises best in small networks, and does it depend on the data?",
     budget_s=100,
     memory_bytes=256 * 2**20,
+    tolerance=1.0,  # how many runs diverge is chance: seed 101 differed by 0.33 between two kernels of OpenBLAS
     result_keys=tuple(_result_keys()),
     claims=tuple(_claims()),
     plots=tuple(

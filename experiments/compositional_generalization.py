@@ -126,6 +126,7 @@ METADATA = Metadata(
     question="Do wider networks generalise worse to unseen combinations?",
     budget_s=100,
     memory_bytes=256 * 2**20,
+    tolerance=0.1,  # seed 101 differed by 0.008 between two kernels of OpenBLAS
     gpu=True,
     result_keys=tuple(_result_keys()),
     claims=tuple(_claims()),

@@ -122,6 +122,7 @@ METADATA = Metadata(
     question="Does an order from easy to hard help learning?",
     budget_s=100,
     memory_bytes=256 * 2**20,
+    tolerance=0.01,  # seed 101 differed by 0.002 between two kernels of OpenBLAS
     result_keys=tuple(_result_keys()),
     claims=tuple(_claims()),
     plots=(

@@ -120,6 +120,7 @@ METADATA = Metadata(
     question="Where do random recurrent networks turn chaotic, and is their memory best there?",
     budget_s=100,
     memory_bytes=256 * 2**20,
+    tolerance=1.0,  # chaos is what it measures: seed 101 differed by 0.36 between two kernels of OpenBLAS
     result_keys=tuple(_result_keys()),
     claims=tuple(_claims()),
     plots=(

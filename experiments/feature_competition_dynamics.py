@@ -78,6 +78,7 @@ METADATA = Metadata(
     question="Does a strong feature starve a weak one?",
     budget_s=100,
     memory_bytes=256 * 2**20,
+    tolerance=0.01,  # seed 101 differed by 0.0021 between two kernels of OpenBLAS
     gpu=True,
     result_keys=(
         ResultKey("strong_bayes_accuracy", (), "best possible accuracy by the strong block alone"),

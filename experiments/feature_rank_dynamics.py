@@ -133,6 +133,7 @@ METADATA = Metadata(
     question="Does the rank of the features fall in training, and more so in wider networks?",
     budget_s=100,
     memory_bytes=256 * 2**20,
+    tolerance=0.01,  # seed 101 differed by 0.0025 between two kernels of OpenBLAS
     result_keys=tuple(_result_keys()),
     claims=tuple(_claims()),
     plots=tuple(

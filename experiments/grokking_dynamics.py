@@ -193,6 +193,8 @@ METADATA = Metadata(
     question="Do small networks grok: fit all training pairs at once, and come right in unseen ones only long after?",
     budget_s=360,
     memory_bytes=256 * 2**20,
+    # the step at which a network groks is chance: seed 101 differed by 0.38 between two kernels of OpenBLAS
+    tolerance=1.0,
     result_keys=tuple(_result_keys()),
     claims=tuple(_claims()),
     plots=(

@@ -54,6 +54,7 @@ METADATA = Metadata(
     question="Does a ReLU network grok addition modulo 23 from 30 % of the pairs in 500,000 steps?",
     budget_s=600,
     memory_bytes=256 * 2**20,
+    tolerance=1.0,  # the step at which a network groks is chance, as in grokking_dynamics
     result_keys=(
         ResultKey("unseen_pairs", (), "number of the unseen pairs, mean over networks"),
         ResultKey("train", (50,), "share of the training pairs that are right, mean over networks, by check"),

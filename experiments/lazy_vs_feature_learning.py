@@ -101,6 +101,7 @@ METADATA = Metadata(
     question="At which width does training turn lazy, and can the weights' movement tell?",
     budget_s=100,
     memory_bytes=256 * 2**20,
+    tolerance=0.01,  # seed 101 differed by 0.0005 between two kernels of OpenBLAS
     result_keys=tuple(_result_keys()),
     claims=(
         Claim(

@@ -136,6 +136,7 @@ METADATA = Metadata(
     question="Does a higher learning rate find flatter minima, or does it only get further down in the same time?",
     budget_s=80,
     memory_bytes=256 * 2**20,
+    tolerance=1e-3,  # seed 101 differed by 0.00014 between two kernels of OpenBLAS
     result_keys=tuple(_result_keys()),
     claims=tuple(_claims()),
     plots=(

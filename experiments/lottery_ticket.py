@@ -149,6 +149,7 @@ METADATA = Metadata(
     question="How sparse can a winning ticket be, and what does it owe it to?",
     budget_s=100,
     memory_bytes=256 * 2**20,
+    tolerance=0.1,  # seed 101 differed by 0.02 between two kernels of OpenBLAS
     result_keys=tuple(_result_keys()),
     claims=tuple(_claims()),
     plots=(

@@ -56,6 +56,7 @@ METADATA = Metadata(
     question="Are clean examples learned before corrupted ones?",
     budget_s=120,
     memory_bytes=256 * 2**20,
+    tolerance=0.01,  # seed 101 differed by 0.00062 between two kernels of OpenBLAS
     gpu=True,
     result_keys=(
         ResultKey("bayes_accuracy", (), "accuracy of the best possible classifier on the scored points"),

@@ -128,6 +128,7 @@ METADATA = Metadata(
     question="Do neural scaling laws hold in tiny networks, and which part is data and which is training time?",
     budget_s=120,
     memory_bytes=256 * 2**20,
+    tolerance=0.1,  # seed 101 differed by 0.012 between two kernels of OpenBLAS
     result_keys=tuple(_result_keys()),
     claims=tuple(_claims()),
     plots=(

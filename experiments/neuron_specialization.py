@@ -93,6 +93,7 @@ METADATA = Metadata(
     question="Do wider networks have less selective neurons, and is it training that makes the difference?",
     budget_s=75,
     memory_bytes=256 * 2**20,
+    tolerance=1e-3,  # seed 101 differed by 0.00025 between two kernels of OpenBLAS
     result_keys=tuple(_result_keys()),
     claims=(
         Claim(

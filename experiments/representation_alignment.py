@@ -55,6 +55,7 @@ METADATA = Metadata(
     question="Do wider networks from different seeds represent alike, and is it training that makes them?",
     budget_s=60,
     memory_bytes=256 * 2**20,
+    tolerance=0.01,  # seed 101 differed by 0.00042 between two kernels of OpenBLAS
     gpu=True,
     result_keys=(
         ResultKey("bayes_accuracy", (), "accuracy of the best possible classifier on the fresh points"),

@@ -90,6 +90,7 @@ METADATA = Metadata(
     question="How do singular values grow in training, by learning rate, and does it take structure in the labels?",
     budget_s=80,
     memory_bytes=256 * 2**20,
+    tolerance=0.1,  # seed 101 differed by 0.0095 between two kernels of OpenBLAS
     result_keys=tuple(_result_keys()),
     claims=(
         Claim(

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from axiomd.errors import SettingsError
-from axiomd.settings import ExperimentSettings
 from experiments.kit.claims import Claim
-from experiments.kit.metadata import Plot
+from experiments.kit.metadata import TOLERANCE, Plot
+
+if TYPE_CHECKING:
+    from axiomd.settings import ExperimentSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,7 @@ class CatalogueEntry:
     """What the server knows of an experiment. Memory in bytes, budget in seconds on one core.
 
     shapes: of each measured key, () for a single number. variant_of: the experiment whose slow variant this is.
+    tolerance: how far the numbers of two machines may differ for an equal seed, as Metadata has it.
     """
 
     name: str
@@ -32,6 +35,7 @@ class CatalogueEntry:
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
     plots: tuple[Plot, ...] = ()
+    tolerance: float = TOLERANCE
 
 
 def entry_from_json(entry: Mapping[str, Any]) -> CatalogueEntry:
@@ -56,6 +60,7 @@ def entry_from_json(entry: Mapping[str, Any]) -> CatalogueEntry:
         shapes={key["name"]: tuple(key["shape"]) for key in entry.get("result_keys", ())},
         claims=tuple(claims),
         plots=tuple(Plot(**{**plot, "x": tuple(plot["x"])}) for plot in entry.get("plots", ())),
+        tolerance=float(entry.get("tolerance", TOLERANCE)),
     )
 
 
@@ -84,4 +89,5 @@ def deployed(name: str, settings: ExperimentSettings, catalogue: dict[str, Catal
         memory=settings.memory or (known.memory if known else 0),
         budget_s=known.budget_s if known else 0.0,
         gpu=settings.gpu,
+        tolerance=known.tolerance if known else TOLERANCE,
     )

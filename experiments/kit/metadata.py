@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from experiments.kit.claims import Claim
+
+TOLERANCE: Final = 1e-6
+"""How far two machines may differ where an experiment doesn't say."""
+MOST_TOLERANCE: Final = 2.0
+"""Relative to the larger one, no two numbers differ by more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,8 @@ class Metadata:
     memory_bytes: the most memory that a run holds, with room to spare.
     gpu: whether it has a `run_batch`, for several seeds side by side and for a GPU.
     variant_of: the experiment that this one is a slow variant of, run only where it is asked for by its name.
+    tolerance: how far two machines' numbers of an equal seed may differ, relative to the larger one, or absolute where
+    both are below 1: rounding differs from processor to processor, and training magnifies it.
     """
 
     name: str
@@ -60,12 +67,15 @@ class Metadata:
     plots: tuple[Plot, ...] = ()
     gpu: bool = False
     variant_of: str | None = None
+    tolerance: float = TOLERANCE
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
             raise ValueError(f"an experiment is named in a-z, 0-9 and _, a letter first; not {self.name!r}")
         if self.version < 1 or self.memory_bytes <= 0 or not 0 < self.budget_s < math.inf:
             raise ValueError(f"{self.name}: version, budget and memory are above zero")
+        if not 0 < self.tolerance <= MOST_TOLERANCE:
+            raise ValueError(f"{self.name}: a tolerance is above 0 and up to {MOST_TOLERANCE}, not {self.tolerance}")
         for names in ([key.name for key in self.result_keys], [claim.name for claim in self.claims]):
             if len(set(names)) < len(names):
                 raise ValueError(f"{self.name}: a key or a claim is declared twice: {names}")

@@ -87,6 +87,8 @@ def test_metadata_that_fit_together_are_taken() -> None:
         pytest.param({"name": "Toy-1"}, id="a name no workunit can carry"),
         pytest.param({"version": 0}, id="version zero"),
         pytest.param({"budget_s": math.inf}, id="endless budget"),
+        pytest.param({"tolerance": 0.0}, id="no tolerance"),
+        pytest.param({"tolerance": math.nan}, id="a tolerance that is no number"),
         pytest.param({"claims": (GREATER, GREATER)}, id="a claim twice"),
         pytest.param({"claims": (dataclasses.replace(GREATER, control="nothing"),)}, id="control not declared"),
         pytest.param({"claims": (dataclasses.replace(GREATER, quantity="by_width"),)}, id="a list as quantity"),
