@@ -74,6 +74,8 @@ def _examine_config(settings: Settings, config: ProjectConfig) -> list[Finding]:
                 "and compute on in vain.",
             )
         )
+    if settings.harvests:
+        findings.append(_examine_uploads(config.upload_dir))
     if settings.topup.enabled and settings.experiments:
         create_work = CreateWork(
             settings.project.dir,
@@ -89,6 +91,20 @@ def _examine_config(settings: Settings, config: ProjectConfig) -> list[Finding]:
             except ProjectError as error:
                 findings.append(Finding("create_work", Verdict.WRONG, str(error)))
     return findings
+
+
+def _examine_uploads(folder: Path) -> Finding:
+    """See that volunteers' output files can be read."""
+    if not folder.is_dir():
+        words = f"{folder} isn't there: no output can be read. Correct <upload_dir> in config.xml."
+    elif not os.access(folder, os.R_OK | os.X_OK):
+        words = (
+            f"{folder} can't be read by axiomd's user: results wait unharvested. Put that user into the group of the "
+            "web server, which writes there, or set harvest.enabled = false."
+        )
+    else:
+        return Finding("uploads", Verdict.GOOD, str(folder))
+    return Finding("uploads", Verdict.WRONG, words)
 
 
 def _secrets(settings: Settings) -> list[tuple[str, Path | None]]:

@@ -25,6 +25,7 @@ from axiomd.handlers.repair import RepairHandler
 from axiomd.policies.abort import stuck_reason, thresholds
 from axiomd.policies.credit import Delay, Ending, Refusal, next_day
 from axiomd.policies.hosts import is_live
+from axiomd.policies.measurement import Outcome as Harvested
 from axiomd.policies.repair import stuck_case
 from axiomd.policies.topup import Host, idle_cores
 from axiomd.settings import HOUR_S, Settings
@@ -33,7 +34,8 @@ from axiomd.store import guard, lease, tables
 from axiomd.store import story as own
 from axiomd.store.database import Database, read_clock
 from axiomd.store.guard import Kind
-from axiomd.store.tables import JobState, Mark
+from axiomd.store.story import HarvestRow, MarkRow
+from axiomd.store.tables import HarvestMark, JobState, Mark
 
 KINDS = ("result", "workunit", "host")
 
@@ -49,6 +51,8 @@ REFUSALS: dict[str, str] = {
     Refusal.FAILED: "it failed, and its exit status earns no consolation",
     Refusal.TOO_SHORT: "it failed too soon after it was sent to earn a consolation",
     Refusal.WORTH_NOTHING: "by the present rules it is worth nothing",
+    Refusal.EMPTY_OUTPUT: "its output holds no measurement, and credit.empty_share is 0",
+    Refusal.PARTIAL_OUTPUT: "it ended half way, and credit.partial_share is 0",
     "undone": "its credit was taken back; only `axiomd backfill --undone` pays it again",
 }
 """Why a result isn't paid, by the reason at its mark."""
@@ -57,6 +61,7 @@ DELAYS: dict[str, str] = {
     Delay.NOT_FINAL: "it isn't final yet",
     Delay.CAP: "the cap on credit for a while is used up",
     Delay.HOST_DAY_CAP: "its host has reached its cap of the day",
+    Delay.HARVEST: "its output is read first (credit.waits_for_harvest)",
 }
 """Why a result is paid later."""
 
@@ -229,8 +234,9 @@ class Teller:
         return await AbortHandler(self._database, self._settings).plan([event])
 
     async def _finished(self, session: Connection, told: Story, row: ResultRow, now: float) -> None:
-        """Tell what a result that is over is worth, or why nothing."""
+        """Tell what a result that is over measured; and what it is worth, or why nothing."""
         mark = await own.mark(session, row.id)
+        await self._harvest(session, told, row, mark)
         if mark and mark.mark is Mark.PAID:
             told.decided.append("it is paid")
             return
@@ -257,6 +263,15 @@ class Teller:
                 told.next.append("axiomd deals with it at its next look")
         if not self._settings.credit.enabled:
             told.next = ["axiomd pays nothing (credit.enabled is false)"]
+
+    async def _harvest(self, session: Connection, told: Story, row: ResultRow, mark: MarkRow | None) -> None:
+        found = await own.harvest(session, row.id)
+        if found is not None:
+            told.decided.append(_measured_in_words(found, row.id))
+        elif mark and mark.harvest is HarvestMark.REFUSED:
+            told.decided.append("its output says nothing of an experiment: it was not harvested")
+        elif mark and mark.harvest is HarvestMark.OPEN and self._settings.harvests:
+            told.next.append("its output is read once it is final")
 
     async def _is_looked_at(self, session: Connection, row: ResultRow) -> bool:
         """Whether intake finds a result without a mark at its next look."""
@@ -311,7 +326,7 @@ class Teller:
     async def _settled(self, session: Connection, told: Story, row: WorkunitRow) -> None:
         if self._settings.intake.mode != "assimilator":
             told.next.append("the project's own assimilator sees to its end")
-        elif await boinc_credit.settled_among(session, [row.id]):
+        elif await boinc_credit.settled_among(session, [row.id], harvest=self._settings.harvests):
             told.decided.append("axiomd has dealt with each of its final results")
             told.next.append("is marked as assimilated at axiomd's next look")
         else:
@@ -423,6 +438,21 @@ def _payment_in_words(planned: Planned) -> str:
     if planned.action == "refuse":
         return f"it is not paid: {REFUSALS.get(planned.detail, planned.detail)}"
     return f"it is paid later: {DELAYS.get(planned.detail, planned.detail)}"
+
+
+def _measured_in_words(found: HarvestRow, result_id: int) -> str:
+    """Say what the harvest found, and whether it is evidence."""
+    words = f"harvested: {found.experiment} version {found.version}, seed {found.seed}: {found.outcome.name.lower()}"
+    failure = " ".join(part for part in found.failure if part)
+    if failure:
+        words += f" ({failure})"
+    if found.outcome not in (Harvested.COMPLETE, Harvested.UNDECLARED):
+        return f"{words}, which counts as a failure of the experiment"
+    if result_id in (found.same_seed, found.same_numbers):
+        return f"{words}, and independent"
+    if found.same_seed:
+        return f"{words}, and no new evidence: result {found.same_seed} has the same seed"
+    return f"{words}, and no new evidence: result {found.same_numbers} has the same numbers"
 
 
 def _until_final(row: ResultRow) -> str:

@@ -50,6 +50,10 @@ class Ground:
         self.app_id = insert(self.connection, "app", name=APP)
         self.app_version_id = insert(self.connection, "app_version", appid=self.app_id, platformid=1, version_num=1)
 
+    def configure(self, more: str) -> None:
+        """Write config.xml again, with more elements."""
+        (self.folder / "config.xml").write_text(CONFIG_XML.replace("</config>", f"{more}</config>"))
+
     def execute(self, statement: str, *parameters: Any) -> int:
         """Run a statement by itself."""
         with self.connection.cursor() as cursor:

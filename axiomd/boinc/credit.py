@@ -30,13 +30,28 @@ class ReadyWorkunits:
     """Ids of workunits without a final result that has an open mark."""
 
 
-async def ready_workunits(connection: Connection, app_id: int, *, after: int, limit: int, now: float) -> ReadyWorkunits:
-    """Read a page of the workunits that wait for their assimilator (assimilate_state READY)."""
+def _open(*, harvest: bool) -> dict[str, int]:
+    """Mark of an open harvest, as a parameter: one that no row has where outputs aren't read."""
+    return {"harvest": 1 if harvest else -1}
+
+
+def _first(*, harvest: bool) -> dict[str, int]:
+    """Mark of the harvest that a new row begins with: open, or not wanted."""
+    return {"first": int(harvest)}
+
+
+async def ready_workunits(
+    connection: Connection, app_id: int, *, after: int, limit: int, now: float, harvest: bool
+) -> ReadyWorkunits:
+    """Read a page of the workunits that wait for their assimilator (assimilate_state READY).
+
+    `harvest`, here and below: outputs are read, so a mark of the harvest counts as well.
+    """
     found = await connection.fetch_packed(SQL["ready_workunits"], {"app_id": app_id, "after": after, "limit": limit})
     ids = [row[0] for row in found]
     if not ids:
         return ReadyWorkunits(0, [], [])
-    rows = await connection.fetch_packed(SQL["open_results_of"], {"workunit_ids": ids})
+    rows = await connection.fetch_packed(SQL["open_results_of"], {"workunit_ids": ids} | _open(harvest=harvest))
     waiting = {row[0] for row in rows}
     return ReadyWorkunits(
         last_id=ids[-1] if len(ids) == limit else 0,
@@ -45,24 +60,38 @@ async def ready_workunits(connection: Connection, app_id: int, *, after: int, li
     )
 
 
-async def settled_among(connection: Connection, workunit_ids: Sequence[int]) -> list[int]:
+async def settled_among(connection: Connection, workunit_ids: Sequence[int], *, harvest: bool) -> list[int]:
     """Those of these workunits that have no final result with an open mark."""
-    rows = await connection.fetch_packed(SQL["open_results_of"], {"workunit_ids": workunit_ids})
+    rows = await connection.fetch_packed(
+        SQL["open_results_of"], {"workunit_ids": workunit_ids} | _open(harvest=harvest)
+    )
     waiting = {row[0] for row in rows}
     return [id_ for id_ in workunit_ids if id_ not in waiting]
 
 
 async def open_results(connection: Connection, *, after: int, limit: int, now: float) -> list[tuple[int, int]]:
-    """(result id, workunit id) of results with an open mark that became final, by ascending id."""
+    """(result id, workunit id) of results that are to be paid and became final, by ascending id."""
     rows = await connection.fetch(SQL["open_results"], {"after": after, "limit": limit, "now": now})
     return [(int(result_id), int(workunit_id)) for result_id, workunit_id in rows]
 
 
+async def open_harvests(connection: Connection, *, after: int, limit: int, now: float) -> list[tuple[int, int]]:
+    """(result id, workunit id) of final results that `open_results` leaves out and that are to be harvested."""
+    rows = await connection.fetch(SQL["open_harvests"], {"after": after, "limit": limit, "now": now})
+    return [(int(result_id), int(workunit_id)) for result_id, workunit_id in rows]
+
+
 async def forget_purged(connection: Connection, limit: int) -> int:
-    """Drop the open marks of results that BOINC has purged: they can't come in any more; how many."""
+    """Drop the open marks of results that BOINC has purged: they can't come in any more; how many.
+
+    What was paid or refused keeps its row: of that, only the mark of the harvest is closed.
+    """
     # Read first, for a DELETE with a join would lock the rows of BOINC that it only looks at.
-    ids = sorted(int(row[0]) for row in await connection.fetch(SQL["purged"], {"limit": limit}))
-    return await connection.execute(SQL["forget"], {"ids": ids}) if ids else 0
+    forgotten = 0
+    for read, write in (("purged", "forget"), ("purged_harvests", "forget_harvests")):
+        if ids := sorted(int(row[0]) for row in await connection.fetch(SQL[read], {"limit": limit})):
+            forgotten += await connection.execute(SQL[write], {"ids": ids})
+    return forgotten
 
 
 async def newest_mod_time(connection: Connection) -> float:
@@ -70,11 +99,12 @@ async def newest_mod_time(connection: Connection) -> float:
     return float((await connection.fetch(SQL["newest_mod_time"]))[0][0] or 0)
 
 
-async def take_in_changed(connection: Connection, app_ids: Sequence[int], *, since: float, baseline: float) -> int:
+async def take_in_changed(
+    connection: Connection, app_ids: Sequence[int], *, since: float, baseline: float, harvest: bool
+) -> int:
     """Open a mark for each final result that changed since then; how many."""
-    return await connection.execute(
-        SQL["take_in_changed"], {"app_ids": app_ids, "since": max(since, 1), "baseline": int(baseline)}
-    )
+    when = {"since": max(since, 1), "baseline": int(baseline)}
+    return await connection.execute(SQL["take_in_changed"], {"app_ids": app_ids} | when | _first(harvest=harvest))
 
 
 async def newest_result(connection: Connection) -> int:
@@ -82,15 +112,16 @@ async def newest_result(connection: Connection) -> int:
     return int((await connection.fetch(SQL["newest_result"]))[0][0])
 
 
-async def take_in_new(connection: Connection, app_ids: Sequence[int], *, after: int) -> int:
+async def take_in_new(connection: Connection, app_ids: Sequence[int], *, after: int, harvest: bool) -> int:
     """Open a mark for each result with a higher id, finished or not; how many."""
-    return await connection.execute(SQL["take_in_new"], {"app_ids": app_ids, "after": after})
+    return await connection.execute(SQL["take_in_new"], {"app_ids": app_ids, "after": after} | _first(harvest=harvest))
 
 
 async def take_in_unfinished(connection: Connection, app_ids: Sequence[int]) -> int:
-    """Open a mark for every result that isn't over, or may still be reported late; how many. For the baseline."""
-    unfinished = await connection.execute(SQL["take_in_unfinished"], {"app_ids": app_ids})
-    return unfinished + await connection.execute(SQL["take_in_unreported"], {"app_ids": app_ids})
+    """Open both marks for every result that isn't over, or may still be reported late; how many. For the baseline."""
+    which = {"app_ids": app_ids} | _first(harvest=True)
+    unfinished = await connection.execute(SQL["take_in_unfinished"], which)
+    return unfinished + await connection.execute(SQL["take_in_unreported"], which)
 
 
 async def note_history(connection: Connection, app_ids: Sequence[int]) -> int:
@@ -264,9 +295,9 @@ async def _pay_by_app(
     await connection.execute(SQL[write].format(rows=values(written)))
 
 
-async def take_in_late(connection: Connection, workunit_ids: Sequence[int]) -> int:
+async def take_in_late(connection: Connection, workunit_ids: Sequence[int], *, harvest: bool) -> int:
     """Open a mark for the results of these workunits that may still come in; how many."""
-    return await connection.execute(SQL["take_in_late"], {"workunit_ids": workunit_ids})
+    return await connection.execute(SQL["take_in_late"], {"workunit_ids": workunit_ids} | _first(harvest=harvest))
 
 
 async def mark_assimilated(connection: Connection, workunit_ids: Sequence[int], now: float) -> int:

@@ -1,5 +1,6 @@
 -- Finished results: how they are found, read, and paid.
 -- "Final" is what boinc.states.ending calls anything but NOT_FINAL.
+-- The parameter `harvest` is the mark of an open harvest, and -1, which no row has, where outputs are not read; `first` is the mark that a new row begins with.
 
 -- name: ready_workunits
 SELECT JSON_ARRAYAGG(JSON_ARRAY(id)) FROM (
@@ -9,16 +10,24 @@ SELECT JSON_ARRAYAGG(JSON_ARRAY(id)) FROM (
   ORDER BY w.id LIMIT %(limit)s) page
 
 -- name: open_results_of
-SELECT JSON_ARRAYAGG(JSON_ARRAY(r.workunitid, r.id, COALESCE(a.look_at, 0)))
+SELECT JSON_ARRAYAGG(JSON_ARRAY(r.workunitid, r.id, IF(a.harvest_mark = %(harvest)s, 0, COALESCE(a.look_at, 0))))
 FROM result r FORCE INDEX (res_wuid)
 LEFT JOIN axiomd_result a ON a.result_id = r.id
-WHERE r.workunitid IN %(workunit_ids)s AND (a.result_id IS NULL OR a.credit_mark = 0)
+WHERE r.workunitid IN %(workunit_ids)s AND (a.result_id IS NULL OR a.credit_mark = 0 OR a.harvest_mark = %(harvest)s)
   AND r.server_state = 5 AND r.outcome <> 4 AND NOT (r.outcome = 1 AND r.validate_state IN (0, 3, 4))
 
 -- name: open_results
 SELECT a.result_id, a.workunit_id FROM axiomd_result a STRAIGHT_JOIN result r ON r.id = a.result_id
 WHERE a.credit_mark = 0 AND a.look_at <= %(now)s AND a.result_id > %(after)s
   AND r.server_state = 5 AND r.outcome <> 4 AND NOT (r.outcome = 1 AND r.validate_state IN (0, 3, 4))
+ORDER BY a.result_id LIMIT %(limit)s
+
+-- name: open_harvests
+-- What the statement above leaves out: paid or refused, or put off, and not harvested yet.
+SELECT a.result_id, a.workunit_id FROM axiomd_result a FORCE INDEX (open_harvests)
+STRAIGHT_JOIN result r ON r.id = a.result_id
+WHERE a.harvest_mark = 1 AND (a.credit_mark > 0 OR a.credit_mark = 0 AND a.look_at > %(now)s)
+  AND a.result_id > %(after)s AND r.server_state = 5 AND r.outcome <> 4 AND NOT (r.outcome = 1 AND r.validate_state IN (0, 3, 4))
 ORDER BY a.result_id LIMIT %(limit)s
 
 -- name: purged
@@ -28,13 +37,20 @@ WHERE a.credit_mark = 0 AND r.id IS NULL LIMIT %(limit)s
 -- name: forget
 DELETE FROM axiomd_result WHERE result_id IN %(ids)s AND credit_mark = 0
 
+-- name: purged_harvests
+SELECT a.result_id FROM axiomd_result a FORCE INDEX (open_harvests) LEFT JOIN result r ON r.id = a.result_id
+WHERE a.harvest_mark = 1 AND a.credit_mark > 0 AND r.id IS NULL LIMIT %(limit)s
+
+-- name: forget_harvests
+UPDATE axiomd_result SET harvest_mark = 3 WHERE result_id IN %(ids)s AND harvest_mark = 1
+
 -- name: newest_mod_time
 SELECT UNIX_TIMESTAMP(MAX(mod_time)) FROM result
 
 -- name: take_in_changed
-INSERT IGNORE INTO axiomd_result (result_id, workunit_id, credit_mark)
+INSERT IGNORE INTO axiomd_result (result_id, workunit_id, credit_mark, harvest_mark)
 -- What changed is read off the index alone; only what has no mark yet is looked up in the table.
-SELECT r.id, r.workunitid, 0 FROM result changed FORCE INDEX (axiomd_mod_time)
+SELECT r.id, r.workunitid, 0, %(first)s FROM result changed FORCE INDEX (axiomd_mod_time)
 LEFT JOIN axiomd_result a ON a.result_id = changed.id STRAIGHT_JOIN result r ON r.id = changed.id
 WHERE changed.mod_time >= FROM_UNIXTIME(%(since)s) AND r.appid IN %(app_ids)s AND a.result_id IS NULL
   AND r.received_time >= %(baseline)s
@@ -44,24 +60,25 @@ WHERE changed.mod_time >= FROM_UNIXTIME(%(since)s) AND r.appid IN %(app_ids)s AN
 SELECT COALESCE(MAX(id), 0) FROM result
 
 -- name: take_in_new
-INSERT IGNORE INTO axiomd_result (result_id, workunit_id, credit_mark)
-SELECT r.id, r.workunitid, 0 FROM result r FORCE INDEX (PRIMARY)
+INSERT IGNORE INTO axiomd_result (result_id, workunit_id, credit_mark, harvest_mark)
+SELECT r.id, r.workunitid, 0, %(first)s FROM result r FORCE INDEX (PRIMARY)
 LEFT JOIN axiomd_result a ON a.result_id = r.id
 WHERE r.id > %(after)s AND r.appid IN %(app_ids)s AND a.result_id IS NULL
 
 -- name: take_in_unfinished
-INSERT IGNORE INTO axiomd_result (result_id, workunit_id, credit_mark)
-SELECT r.id, r.workunitid, 0 FROM result r FORCE INDEX (res_app_state)
+INSERT IGNORE INTO axiomd_result (result_id, workunit_id, credit_mark, harvest_mark)
+SELECT r.id, r.workunitid, 0, %(first)s FROM result r FORCE INDEX (res_app_state)
 WHERE r.appid IN %(app_ids)s AND r.server_state IN (1, 2, 4)
 
 -- name: take_in_unreported
-INSERT IGNORE INTO axiomd_result (result_id, workunit_id, credit_mark)
-SELECT r.id, r.workunitid, 0 FROM workunit w FORCE INDEX (wu_assim) STRAIGHT_JOIN result r ON r.workunitid = w.id
+INSERT IGNORE INTO axiomd_result (result_id, workunit_id, credit_mark, harvest_mark)
+SELECT r.id, r.workunitid, 0, %(first)s
+FROM workunit w FORCE INDEX (wu_assim) STRAIGHT_JOIN result r ON r.workunitid = w.id
 WHERE w.appid IN %(app_ids)s AND w.assimilate_state = 0 AND r.server_state = 5 AND r.outcome = 4
 
 -- name: take_in_late
-INSERT IGNORE INTO axiomd_result (result_id, workunit_id, credit_mark)
-SELECT r.id, r.workunitid, 0 FROM result r FORCE INDEX (res_wuid)
+INSERT IGNORE INTO axiomd_result (result_id, workunit_id, credit_mark, harvest_mark)
+SELECT r.id, r.workunitid, 0, %(first)s FROM result r FORCE INDEX (res_wuid)
 WHERE r.workunitid IN %(workunit_ids)s
   AND NOT (r.server_state = 5 AND r.outcome <> 4 AND NOT (r.outcome = 1 AND r.validate_state IN (0, 3, 4)))
 

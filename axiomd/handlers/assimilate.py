@@ -26,6 +26,7 @@ class AssimilateHandler(Handler):
     def __init__(self, database: Database, settings: Settings) -> None:
         super().__init__(dry_run=settings.daemon.dry_run, most=MOST)
         self._database = database
+        self._harvests = settings.harvests
 
     async def plan(self, events: Sequence[WorkunitSettled]) -> list[Planned]:
         """Say which workunits would be marked."""
@@ -39,10 +40,10 @@ class AssimilateHandler(Handler):
 
         async def mark(session: Session) -> None:
             # axiomd's own rows first: what may still come in late keeps an open mark.
-            await credit.take_in_late(session, ids)
+            await credit.take_in_late(session, ids, harvest=self._harvests)
             await locks.lock(session, ids)
             now = await read_clock(session)
-            settled = await credit.settled_among(session, ids)
+            settled = await credit.settled_among(session, ids, harvest=self._harvests)
             if settled:
                 await credit.mark_assimilated(session, settled, now)
 

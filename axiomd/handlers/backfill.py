@@ -143,6 +143,8 @@ class Backfill:
         results, canonical = await credit.finished_results(
             connection, eligible, self._project.gpu_app_versions, refused=True
         )
+        if self._credit.waits_for_harvest:
+            results = await payment.with_outcomes(connection, results, waits=False)
         return results, {id_: name for id_, name in canonical.items() if id_ not in marks}
 
     def _decide(self, results: Sequence[FinishedResult], cap: float, granted: float, now: float) -> CreditDecisions:

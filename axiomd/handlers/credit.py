@@ -21,7 +21,7 @@ from axiomd.sql import Connection
 from axiomd.store import tables
 from axiomd.store.database import Database, Session, read_clock
 from axiomd.store.guard import Kind, rails
-from axiomd.store.tables import Entry
+from axiomd.store.tables import Entry, HarvestMark
 
 # What was cancelled, aborted by the project or not needed any more says nothing of an experiment.
 OUTCOMES = {Ending.VALID: "valid", Ending.FAILED: "failed", Ending.INVALID: "failed"}
@@ -48,6 +48,9 @@ class CreditHandler(Handler):
         self._project = project
         self._credit = apply_preset(settings.credit)
         self._experiments = frozenset(settings.experiments)
+        # Where outputs are read, it is the harvest that counts how experiments end.
+        self._harvests = settings.harvests
+        self._first = HarvestMark.OPEN if settings.harvests else HarvestMark.NOT_WANTED
         self._cap = Cap(rails(settings)[Kind.CREDIT])
 
     async def plan(self, events: Sequence[ResultCompleted]) -> list[Planned]:
@@ -78,7 +81,8 @@ class CreditHandler(Handler):
             metrics.RESULTS_REFUSED.labels(reason).inc(count)
         for reason, count in Counter(deferral.reason.value for deferral in decisions.deferrals).items():
             metrics.RESULTS_WAITING.labels(reason).inc(count)
-        self._count_by_experiment(decisions.closed)
+        if not self._harvests:
+            self._count_by_experiment(decisions.closed)
 
     def _count_by_experiment(self, closed: Sequence[FinishedResult]) -> None:
         """Count what was dealt with for good, paid or not, by experiment and by how it ended."""
@@ -103,6 +107,8 @@ class CreditHandler(Handler):
         """Read the results that have an open mark, and the clock."""
         now = await read_clock(connection)
         results, canonical = await credit.finished_results(connection, ids, self._project.gpu_app_versions)
+        if self._credit.waits_for_harvest:
+            results = await payment.with_outcomes(connection, results, waits=True)
         return _Loaded(now, results, canonical)
 
     async def _decide(self, connection: Connection, loaded: _Loaded) -> CreditDecisions:
@@ -121,8 +127,8 @@ class CreditHandler(Handler):
         # One batch at a time from here to its commit: the caps must see what the batch before granted.
         await tables.lock_state(session, tables.CREDITED_COUNT)
         decisions = await self._decide(session, loaded)
-        await tables.close_results(session, decisions)
-        await tables.defer_results(session, decisions)
+        await tables.close_results(session, decisions, self._first)
+        await tables.defer_results(session, decisions, self._first)
         closed = len(decisions.grants) + len(decisions.refusals)
         if closed:
             await tables.add_state(session, tables.COMPLETED_COUNT, closed)

@@ -54,6 +54,10 @@ class Handler(ABC):
         for planned in await self.plan(events):
             log.info("dry run: would act", action=planned.action, subject=planned.subject, detail=planned.detail)
 
+    async def close(self) -> None:
+        """Let go of what it holds beside the database; it may be used again."""
+        return
+
     @abstractmethod
     async def plan(self, events: Sequence[Any]) -> list[Planned]:
         """Say what `act` would change now; loads without locks and changes nothing."""

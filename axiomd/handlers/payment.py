@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from axiomd import metrics
 from axiomd.boinc import credit
 from axiomd.boinc.project import Project
 from axiomd.policies.credit import CreditDecisions, FinishedResult, shares
 from axiomd.sql import Connection
-from axiomd.store import tables
+from axiomd.store import harvest, tables
 from axiomd.store.database import Session
 from axiomd.store.tables import Entry
 from axiomd.store.undo import change_accounts
@@ -45,6 +45,20 @@ async def grant(session: Session, project: Project, decisions: CreditDecisions, 
     if project.config.credit_by_app:
         await credit.pay_by_app(session, decisions, entry.at)
     return journal_id
+
+
+async def with_outcomes(
+    connection: Connection, results: Sequence[FinishedResult], *, waits: bool
+) -> list[FinishedResult]:
+    """Add what the harvest found to results whose payment heeds it; `waits`: what isn't harvested yet, will be."""
+    found = await harvest.outcomes(connection, [result.result_id for result in results])
+    return [
+        result._replace(
+            outcome=found.get(result.result_id, (False, None))[1],
+            awaits_harvest=waits and found.get(result.result_id, (True, None))[0],
+        )
+        for result in results
+    ]
 
 
 async def count_canonical(

@@ -13,6 +13,7 @@ from enum import IntEnum, StrEnum
 from operator import attrgetter
 from typing import NamedTuple
 
+from axiomd.policies.measurement import Outcome
 from axiomd.settings import DAY_S, CreditSettings
 
 
@@ -41,6 +42,8 @@ class Refusal(StrEnum):
     FAILED = "failed"
     TOO_SHORT = "too_short"
     WORTH_NOTHING = "worth_nothing"
+    EMPTY_OUTPUT = "empty_output"
+    PARTIAL_OUTPUT = "partial_output"
 
 
 class Delay(StrEnum):
@@ -49,6 +52,7 @@ class Delay(StrEnum):
     NOT_FINAL = "not_final"
     CAP = "cap"
     HOST_DAY_CAP = "host_day_cap"
+    HARVEST = "harvest"
 
 
 class FinishedResult(NamedTuple):
@@ -75,6 +79,10 @@ class FinishedResult(NamedTuple):
     """Which row in the ledger a payment would be: 0 the first, 2 after a first one was undone, and so on."""
     experiment: str = ""
     """What the workunit's name says that it is of, before `-v`; any text where people name workunits otherwise."""
+    awaits_harvest: bool = False
+    """Its output is to be read before it is paid, and hasn't been read yet."""
+    outcome: Outcome | None = None
+    """What the harvest found, where payment heeds it; None: it doesn't, or there was nothing to harvest."""
 
 
 class Account(IntEnum):
@@ -207,6 +215,9 @@ def decide_credit(
         if result.ending is Ending.NOT_FINAL:
             decisions.deferrals.append(Defer(result, Delay.NOT_FINAL, now))
             continue
+        if result.awaits_harvest and result.ending is Ending.VALID:
+            decisions.deferrals.append(Defer(result, Delay.HARVEST, now))
+            continue
         worth = value(result, settings)
         if isinstance(worth, Refusal):
             decisions.refusals.append(Refuse(result, worth))
@@ -255,12 +266,24 @@ def value(result: FinishedResult, settings: CreditSettings) -> float | Refusal:
         if result.received_at - result.sent_at < settings.failure_min_s:
             return Refusal.TOO_SHORT
     else:
-        credit = _valid_credit(result, settings)
+        share, without = _output_share(result, settings)
+        if share <= 0:
+            return without
+        credit = share * _valid_credit(result, settings)
     # What is worth more than a whole cap is paid the cap: else it would wait for ever. A cap of 0 stops all payment.
     caps = [math.floor(cap / CREDIT_STEP) * CREDIT_STEP for cap in (settings.cap, settings.host_day_cap) if cap > 0]
     credit = 0.0 if math.isnan(credit) else min([credit, MOST_CREDIT, *caps])
     credit = math.floor(credit / CREDIT_STEP + 0.5) * CREDIT_STEP
     return credit if credit > 0 else Refusal.WORTH_NOTHING
+
+
+def _output_share(result: FinishedResult, settings: CreditSettings) -> tuple[float, Refusal]:
+    """Share of its credit that a valid result gets for what its output held; and why nothing, where that is 0."""
+    if not settings.waits_for_harvest or result.outcome is None or result.outcome.is_good:
+        return 1.0, Refusal.WORTH_NOTHING
+    if result.outcome is Outcome.PARTIAL:
+        return settings.partial_share, Refusal.PARTIAL_OUTPUT
+    return settings.empty_share, Refusal.EMPTY_OUTPUT
 
 
 def counted_time(result: FinishedResult) -> float:

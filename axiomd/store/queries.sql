@@ -47,12 +47,12 @@ ON DUPLICATE KEY UPDATE granted = granted + VALUES(granted),
   granted_today = IF(day = VALUES(day), granted_today, 0) + VALUES(granted_today), day = VALUES(day)
 
 -- name: close_results
-INSERT INTO axiomd_result (result_id, workunit_id, credit_mark, reason) VALUES {rows}
+INSERT INTO axiomd_result (result_id, workunit_id, credit_mark, harvest_mark, reason) VALUES {rows}
 ON DUPLICATE KEY UPDATE reason = IF(credit_mark = 0, VALUES(reason), reason),
   credit_mark = IF(credit_mark = 0, VALUES(credit_mark), credit_mark)
 
 -- name: defer_results
-INSERT INTO axiomd_result (result_id, workunit_id, credit_mark, reason, look_at) VALUES {rows}
+INSERT INTO axiomd_result (result_id, workunit_id, credit_mark, harvest_mark, reason, look_at) VALUES {rows}
 ON DUPLICATE KEY UPDATE look_at = VALUES(look_at), reason = IF(credit_mark = 0, VALUES(reason), reason)
 
 -- name: refusal_counts

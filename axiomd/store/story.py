@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from axiomd.policies.measurement import Failure, Outcome
 from axiomd.settings import DAY_S
 from axiomd.sql import Connection, load_statements
-from axiomd.store.tables import JobState, Mark
+from axiomd.store.tables import HarvestMark, JobState, Mark
 
 SQL = load_statements("axiomd.store", "story.sql")
 
@@ -22,6 +23,21 @@ class MarkRow(NamedTuple):
     mark: Mark
     reason: str
     look_at: float
+    harvest: HarvestMark
+
+
+class HarvestRow(NamedTuple):
+    """What the harvest found of a result."""
+
+    experiment: str
+    version: int
+    seed: int
+    outcome: Outcome
+    failure: Failure
+    same_seed: int
+    """The independent result with its seed; 0: none. Its own id: it is that one."""
+    same_numbers: int
+    """The independent result with its numbers; 0: none."""
 
 
 class LedgerRow(NamedTuple):
@@ -84,7 +100,16 @@ class PostingRow(NamedTuple):
 async def mark(connection: Connection, result_id: int) -> MarkRow | None:
     """Read the mark of a result."""
     rows = await connection.fetch(SQL["mark"], {"id": result_id})
-    return MarkRow(Mark(rows[0][0]), str(rows[0][1]), float(rows[0][2])) if rows else None
+    return MarkRow(Mark(rows[0][0]), str(rows[0][1]), float(rows[0][2]), HarvestMark(rows[0][3])) if rows else None
+
+
+async def harvest(connection: Connection, result_id: int) -> HarvestRow | None:
+    """Read what the harvest found of a result."""
+    rows = await connection.fetch(SQL["harvest"], {"id": result_id})
+    if not rows:
+        return None
+    experiment, version, seed, outcome, *failure, same_seed, same_numbers = rows[0]
+    return HarvestRow(experiment, version, seed, Outcome(outcome), Failure(*failure), same_seed, same_numbers)
 
 
 async def ledger(connection: Connection, result_id: int) -> list[LedgerRow]:

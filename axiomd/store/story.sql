@@ -1,7 +1,16 @@
 -- What axiomd's own tables say of one row, for `axiomd explain`.
 
 -- name: mark
-SELECT credit_mark, reason, look_at FROM axiomd_result WHERE result_id = %(id)s
+SELECT credit_mark, reason, look_at, harvest_mark FROM axiomd_result WHERE result_id = %(id)s
+
+-- name: harvest
+-- Of which result it is a copy: of the independent one with its seed, or with its numbers.
+SELECT m.experiment, m.version, m.seed, m.outcome, COALESCE(f.class, ''), COALESCE(f.place, ''), COALESCE(f.detail, ''),
+  COALESCE((SELECT s.result_id FROM axiomd_replicate s FORCE INDEX (seed)
+    WHERE s.experiment = m.experiment AND s.version = m.version AND s.seed = m.seed), 0),
+  COALESCE((SELECT n.result_id FROM axiomd_replicate n FORCE INDEX (numbers)
+    WHERE n.experiment = m.experiment AND n.version = m.version AND n.digest = m.digest), 0)
+FROM axiomd_measurement m LEFT JOIN axiomd_failure f ON f.id = m.failure_id WHERE m.result_id = %(id)s
 
 -- name: ledger
 SELECT l.journal_id, e.at, e.kind, e.cause, e.actor, l.generation, l.credit, l.host_id, l.user_id, l.team_id

@@ -49,6 +49,15 @@ class Mark(IntEnum):
     REFUSED = 2
 
 
+class HarvestMark(IntEnum):
+    """axiomd_result.harvest_mark."""
+
+    NOT_WANTED = 0
+    OPEN = 1
+    DONE = 2
+    REFUSED = 3
+
+
 class JobState(IntEnum):
     """axiomd_job.state."""
 
@@ -179,21 +188,26 @@ async def add_to_accounts(connection: Connection, shares: Sequence[Share], now: 
     await connection.execute(SQL["add_to_accounts"].format(rows=values(rows)))
 
 
-async def close_results(connection: Connection, decisions: CreditDecisions) -> None:
-    """Close the marks of results that were paid or refused."""
-    rows: list[tuple[int, int, int, str]] = [
-        (g.result.result_id, g.result.workunit_id, int(Mark.PAID), "") for g in decisions.grants
+async def close_results(connection: Connection, decisions: CreditDecisions, first: HarvestMark) -> None:
+    """Close the marks of results that were paid or refused; those without a row begin with this mark of the harvest."""
+    harvest = int(first)
+    rows: list[tuple[int, int, int, int, str]] = [
+        (g.result.result_id, g.result.workunit_id, int(Mark.PAID), harvest, "") for g in decisions.grants
     ]
-    rows += [(r.result.result_id, r.result.workunit_id, int(Mark.REFUSED), r.reason.value) for r in decisions.refusals]
+    rows += [
+        (r.result.result_id, r.result.workunit_id, int(Mark.REFUSED), harvest, r.reason.value)
+        for r in decisions.refusals
+    ]
     if rows:
         rows.sort()
         await connection.execute(SQL["close_results"].format(rows=values(rows)))
 
 
-async def defer_results(connection: Connection, decisions: CreditDecisions) -> None:
-    """Note when results that have to wait are looked at again."""
+async def defer_results(connection: Connection, decisions: CreditDecisions, first: HarvestMark) -> None:
+    """Note when results that have to wait are looked at again; `first` as in `close_results`."""
     rows = sorted(
-        (d.result.result_id, d.result.workunit_id, int(Mark.OPEN), d.reason.value, d.until) for d in decisions.deferrals
+        (d.result.result_id, d.result.workunit_id, int(Mark.OPEN), int(first), d.reason.value, d.until)
+        for d in decisions.deferrals
     )
     if rows:
         await connection.execute(SQL["defer_results"].format(rows=values(rows)))

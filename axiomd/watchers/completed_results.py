@@ -1,13 +1,13 @@
 """Which results are finished and not dealt with? -> ResultCompleted; which workunits are done with? -> WorkunitSettled.
 
 Three ways to know, by setting intake.mode, none of which looks at history. A result has an open mark as long as axiomd
-hasn't dealt with it; what was taken in stays open across restarts.
+hasn't paid or refused it, and another one as long as its output is to be read; both stay open across restarts.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from axiomd import metrics
 from axiomd.boinc import credit, fleet
@@ -16,6 +16,9 @@ from axiomd.events import Event, ResultCompleted, WorkunitSettled
 from axiomd.settings import Settings
 from axiomd.store import tables
 from axiomd.store.database import Database, Session
+
+Look = Callable[..., Awaitable[list[tuple[int, int]]]]
+"""Reads a page of results with an open mark."""
 
 FORGET_INTERVAL_S = 3600.0
 """Seconds between two looks for open marks whose results BOINC has purged."""
@@ -30,6 +33,7 @@ class CompletedResults:
         self._database = database
         self._project = project
         self._intake = settings.intake
+        self._harvests = settings.harvests
         self._late_look_at = 0.0
         self._forget_at = 0.0
         self.interval_s = settings.intake.interval_s
@@ -46,8 +50,12 @@ class CompletedResults:
             await self._database.transaction(self._take_in_changed)
         else:
             await self._database.transaction(lambda session: self._take_in_new(session, now))
-        async for events in self._open(now):
-            yield events
+        looks: list[Look] = [credit.open_results]
+        if self._harvests:
+            looks.append(credit.open_harvests)
+        for look in looks:
+            async for events in self._open(look, now):
+                yield events
         if now >= self._forget_at:
             self._forget_at = now + FORGET_INTERVAL_S
             await self._database.transaction(lambda session: credit.forget_purged(session, self._intake.page))
@@ -62,18 +70,20 @@ class CompletedResults:
         after = 0
         while True:
             async with self._database.session() as session:
-                page = await credit.ready_workunits(session, app_id, after=after, limit=self._intake.page, now=now)
+                page = await credit.ready_workunits(
+                    session, app_id, after=after, limit=self._intake.page, now=now, harvest=self._harvests
+                )
             yield [ResultCompleted(result_id, workunit_id) for workunit_id, result_id in page.due]
             yield [WorkunitSettled(workunit_id) for workunit_id in page.settled]
             after = page.last_id
             if not after:
                 return
 
-    async def _open(self, now: float) -> AsyncIterator[Sequence[Event]]:
+    async def _open(self, look: Look, now: float) -> AsyncIterator[Sequence[Event]]:
         after = 0
         while True:
             async with self._database.session() as session:
-                page = await credit.open_results(session, after=after, limit=self._intake.page, now=now)
+                page = await look(session, after=after, limit=self._intake.page, now=now)
             yield [ResultCompleted(result_id, workunit_id) for result_id, workunit_id in page]
             if len(page) < self._intake.page:
                 return
@@ -85,14 +95,17 @@ class CompletedResults:
         # The cursor is a mod_time, and reaches back, for rows become visible later than they were stamped.
         newest = await credit.newest_mod_time(session)
         since = state.get(tables.MOD_TIME_CURSOR, baseline) - self._intake.overlap_s
-        await credit.take_in_changed(session, self._project.app_ids, since=since, baseline=baseline)
+        await credit.take_in_changed(
+            session, self._project.app_ids, since=since, baseline=baseline, harvest=self._harvests
+        )
         if newest > state.get(tables.MOD_TIME_CURSOR, 0.0):
             await tables.set_state(session, tables.MOD_TIME_CURSOR, newest)
 
     async def _take_in_new(self, session: Session, now: float) -> None:
         state = await tables.get_state(session)
         newest = await credit.newest_result(session)
-        await credit.take_in_new(session, self._project.app_ids, after=int(state.get(tables.ID_CURSOR, 0)))
+        after = int(state.get(tables.ID_CURSOR, 0))
+        await credit.take_in_new(session, self._project.app_ids, after=after, harvest=self._harvests)
         # Ids become visible out of order, so the cursor follows one overlap behind.
         if now - state.get(tables.ID_CURSOR_AT, 0.0) > self._intake.overlap_s:
             await tables.set_state(

@@ -24,6 +24,7 @@ from axiomd.policies.credit import (
     refusal,
     value,
 )
+from axiomd.policies.measurement import Outcome
 from axiomd.policies.presets import PRESETS, apply_preset
 from axiomd.settings import DAY_S, HOUR_S, CreditSettings
 
@@ -445,3 +446,39 @@ def test_the_settings_file_wins_over_a_preset() -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_is_a_valid_setting(preset: str) -> None:
     assert CreditSettings(**PRESETS[preset]).policy in ("flat", "tiers")
+
+
+# What the output held.
+
+
+@pytest.mark.parametrize(
+    ("outcome", "shares", "expected"),
+    [
+        pytest.param(Outcome.COMPLETE, (0.0, 0.0), 40.0, id="complete: paid in full"),
+        pytest.param(Outcome.UNDECLARED, (0.0, 0.0), 40.0, id="never looked into: paid in full"),
+        pytest.param(None, (0.0, 0.0), 40.0, id="nothing to harvest: paid in full"),
+        pytest.param(Outcome.EMPTY, (1.0, 1.0), 40.0, id="empty, by the default shares: the compute was given"),
+        pytest.param(Outcome.EMPTY, (0.25, 1.0), 10.0, id="empty: a share"),
+        pytest.param(Outcome.REFUSED, (0.25, 1.0), 10.0, id="refused counts as empty"),
+        pytest.param(Outcome.FAILED, (0.25, 1.0), 10.0, id="an error for an output counts as empty"),
+        pytest.param(Outcome.EMPTY, (0.0, 1.0), Refusal.EMPTY_OUTPUT, id="empty: nothing"),
+        pytest.param(Outcome.PARTIAL, (0.0, 0.5), 20.0, id="half way: a share"),
+        pytest.param(Outcome.PARTIAL, (1.0, 0.0), Refusal.PARTIAL_OUTPUT, id="half way: nothing"),
+    ],
+)
+def test_share_for_what_the_output_held(
+    outcome: Outcome | None, shares: tuple[float, float], expected: float | Refusal
+) -> None:
+    empty, partial = shares
+    settings = CreditSettings(policy="flat", flat=40, waits_for_harvest=True, empty_share=empty, partial_share=partial)
+    assert value(result(outcome=outcome), settings) == expected
+    # Without the setting an outcome changes nothing.
+    assert value(result(outcome=outcome), CreditSettings(policy="flat", flat=40, empty_share=0)) == 40.0
+
+
+def test_payment_waits_for_the_harvest_of_valid_results_only() -> None:
+    settings = CreditSettings(policy="flat", flat=40, waits_for_harvest=True, failure_other=2.0, failure_min_s=1)
+    waiting, failed = result(1, awaits_harvest=True), result(2, awaits_harvest=True, ending=Ending.FAILED)
+    decisions = decide_credit([waiting, failed], state(), settings, NOW)
+    assert [(d.result.result_id, d.reason, d.until) for d in decisions.deferrals] == [(1, Delay.HARVEST, NOW)]
+    assert [grant.result.result_id for grant in decisions.grants] == [2]
