@@ -41,6 +41,8 @@ def status(config: Config = CONFIG_DEFAULT, as_json: Json = False) -> None:
 def _words(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {number}" for key, number in value.items()) or "none"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value) or "none"
 
 

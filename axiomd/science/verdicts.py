@@ -1,4 +1,8 @@
-"""What several seeds together say of a claim: how large the effect is, and whether its control has it too."""
+"""What several seeds together say of a claim: how large the effect is, and whether its control has it too.
+
+This is for `axiomd experiments replicate`: a sample whose size was fixed before, and Student's t. What the volunteers
+send comes in one by one, and is looked at all the time: science/findings.py is for that.
+"""
 
 from __future__ import annotations
 
