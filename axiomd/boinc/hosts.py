@@ -1,11 +1,13 @@
-"""One host: whether it is there, and its daily quota at BOINC, which an exclusion brings down."""
+"""One host: whether it is there, its daily quota at BOINC, which an exclusion brings down, and its probe."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from axiomd.boinc import locks
+from axiomd.policies.breaker import Probe
+from axiomd.policies.measurement import Outcome
 from axiomd.sql import Connection, load_statements
 
 SQL = load_statements("axiomd.boinc", "hosts.sql")
@@ -48,6 +50,26 @@ async def set_quotas(connection: Connection, quotas_: Sequence[Quota], jobs: int
 def is_regrown(quota: Quota) -> bool:
     """Whether BOINC would send more than the least; 0 is BOINC's mark of a new host, which gets the full quota."""
     return quota.jobs > LOWEST_QUOTA or quota.jobs == 0
+
+
+async def probes(connection: Connection, names: Mapping[int, str]) -> dict[int, Probe]:
+    """What became of the probes, that is workunits by name, of these hosts; one whose workunit isn't there as such."""
+    if not names:
+        return {}
+    host_of = {name: host_id for host_id, name in names.items()}
+    found = {host_id: Probe(there=False) for host_id in names}
+    for name, cancelled, end, host_id, deadline, outcome in await connection.fetch(
+        SQL["probes"], {"names": sorted(host_of)}
+    ):
+        probe = found[host_of[name]]
+        if not probe.there:
+            probe = Probe(there=True, cancelled=bool(cancelled), deadline=float(end))
+        if host_id == host_of[name]:
+            probe = probe._replace(deadline=float(deadline or end))
+            if outcome is not None:
+                probe = probe._replace(good=Outcome(outcome).is_good)
+        found[host_of[name]] = probe
+    return found
 
 
 def _of(host_ids: Sequence[int], app_ids: Sequence[int]) -> dict[str, object]:

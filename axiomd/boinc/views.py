@@ -46,14 +46,6 @@ async def hosts(connection: Connection, ids: Sequence[int]) -> list[HostRow]:
     ]
 
 
-async def failing(connection: Connection, ids: Sequence[int], app_ids: Sequence[int], most_jobs: int) -> frozenset[int]:
-    """Those of these hosts that had only failures lately, and are down to so many jobs a core and day."""
-    if not ids or not most_jobs:
-        return frozenset()
-    what = {"ids": list(ids), "app_ids": list(app_ids), "most_jobs": most_jobs}
-    return frozenset(int(row[0]) for row in await connection.fetch(SQL["failing"], what))
-
-
 async def jobs_in_progress(connection: Connection, ids: Sequence[int], app_ids: Sequence[int]) -> dict[int, int]:
     """Count the results in progress of each of these hosts, among its LATEST_RESULTS latest."""
     if not ids:

@@ -37,9 +37,3 @@ SELECT j.experiment, SUM(j.jobs) FROM (
   WHERE w.appid IN %(app_ids)s AND w.assimilate_state = 0 AND w.error_mask = 0 AND w.transitioner_flags = 0
     AND r.id IS NULL GROUP BY 1
 ) j GROUP BY j.experiment
-
--- name: failing
--- Each failure lowers max_jobs_per_day by one and sets consecutive_valid to 0.
-SELECT host_id FROM host_app_version
-WHERE host_id IN %(ids)s AND app_version_id IN (SELECT id FROM app_version WHERE appid IN %(app_ids)s)
-GROUP BY host_id HAVING SUM(consecutive_valid) = 0 AND MIN(max_jobs_per_day) <= %(most_jobs)s

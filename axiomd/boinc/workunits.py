@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from axiomd.boinc.platforms import platform_of
 from axiomd.boinc.states import Outcome, ServerState, TargetType, ValidateState
+from axiomd.events import Platform
 from axiomd.policies.cancel import Job
 from axiomd.policies.repair import Assignment, OpenWorkunit
 from axiomd.settings import HostSettings
@@ -73,6 +76,33 @@ async def jobs_of(
     """Id and name of open workunits whose names begin with one of `EXPERIMENT-vVERSION`, ascending."""
     parameters = {"app_ids": app_ids, "prefixes": list(prefixes), "after": after, "limit": limit}
     return [(int(id_), str(name)) for id_, name in await connection.fetch(SQL["jobs_of"], parameters)]
+
+
+class WaitingJob(NamedTuple):
+    """A job that waits for its target host."""
+
+    assignment_id: int
+    workunit_id: int
+    name: str
+    platform: Platform
+    """What that host runs."""
+
+
+async def jobs_waiting_for(
+    connection: Connection, app_ids: Sequence[int], prefixes: Sequence[str], *, after: int, limit: int
+) -> list[WaitingJob]:
+    """Open jobs of these `EXPERIMENT-vVERSION` that wait for their target host, by ascending assignment."""
+    parameters = {"app_ids": app_ids, "prefixes": list(prefixes), "after": after, "limit": limit}
+    rows = await connection.fetch(SQL["jobs_waiting_for"], parameters)
+    return [WaitingJob(int(a), int(w), str(name), platform_of(str(os))) for a, w, name, os in rows]
+
+
+async def target_platforms(connection: Connection, ids: Sequence[int]) -> dict[int, frozenset[Platform]]:
+    """What the hosts run that these workunits are assigned to; those without such a host are left out."""
+    found: dict[int, frozenset[Platform]] = defaultdict(frozenset)
+    for workunit_id, os_name in await connection.fetch(SQL["targets"], {"ids": sorted(ids)}) if ids else ():
+        found[int(workunit_id)] |= {platform_of(str(os_name))}
+    return dict(found)
 
 
 async def jobs(connection: Connection, ids: Sequence[int]) -> list[Job]:

@@ -76,3 +76,16 @@ ORDER BY w.id LIMIT %(limit)s
 -- name: open_jobs
 SELECT w.id, w.name, w.error_mask, w.canonical_resultid <> 0, w.assimilate_state
 FROM workunit w FORCE INDEX (PRIMARY) WHERE w.id IN %(ids)s
+
+-- name: jobs_waiting_for
+-- Open jobs of these experiments that wait for their target host, with what that host runs.
+SELECT a.id, w.id, w.name, h.os_name
+FROM assignment a FORCE INDEX (PRIMARY) STRAIGHT_JOIN workunit w ON w.id = a.workunitid
+STRAIGHT_JOIN host h ON h.id = a.target_id LEFT JOIN result r FORCE INDEX (res_wuid) ON r.workunitid = w.id
+WHERE a.id > %(after)s AND a.target_type = 1 AND a.multi = 0 AND w.appid IN %(app_ids)s AND w.assimilate_state = 0
+  AND w.error_mask = 0 AND w.canonical_resultid = 0 AND SUBSTRING_INDEX(w.name, '-', 2) IN %(prefixes)s AND r.id IS NULL
+ORDER BY a.id LIMIT %(limit)s
+
+-- name: targets
+SELECT a.workunitid, h.os_name FROM assignment a JOIN host h ON h.id = a.target_id
+WHERE a.workunitid IN %(ids)s AND a.target_type = 1

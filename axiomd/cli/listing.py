@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from axiomd import logs, opening
 from axiomd.cli.options import CONFIG_DEFAULT, Config, Json, print_json, print_table
@@ -44,18 +45,30 @@ def hosts(
     config: Config = CONFIG_DEFAULT,
     as_json: Json = False,
 ) -> None:
-    """List hosts by id: state, cores, last contact, jobs, credit."""
+    """List hosts by id: state, cores, last contact, jobs, credit; failing and excluded ones with since when and why."""
     settings = load(config)
     logs.configure(settings.log)
     page = asyncio.run(_hosts(settings, state, after, limit))
     if as_json:
         print_json(page.model_dump())
         return
-    rows = [
-        (h.id, _state(h), h.ncpus, h.ngpus, _utc(h.last_contact_at)[:16], h.jobs_in_progress, f"{h.credit:g}")
-        for h in page.hosts
-    ]
-    print_table("hosts", ("host", "state", "cores", "GPUs", "contact (UTC)", "jobs", "credit"), rows)
+    if state in {HostState.FAILING, HostState.EXCLUDED}:
+        # What a person asks of these is since when and why.
+        columns: tuple[str, ...] = ("host", "state", "since (UTC)", "until (UTC)", "why", "jobs", "contact (UTC)")
+        rows: list[tuple[object, ...]] = [
+            (
+                *(h.id, _state(h), _minute(h.held_since), _minute(h.held_until), escape(h.held_reason)),
+                *(h.jobs_in_progress, _minute(h.last_contact_at)),
+            )
+            for h in page.hosts
+        ]
+    else:
+        columns = ("host", "state", "cores", "GPUs", "contact (UTC)", "jobs", "credit")
+        rows = [
+            (h.id, _state(h), h.ncpus, h.ngpus, _minute(h.last_contact_at), h.jobs_in_progress, f"{h.credit:g}")
+            for h in page.hosts
+        ]
+    print_table("hosts", columns, rows)
     if page.next is not None:
         print(f"more: --after {page.next}")
 
@@ -97,6 +110,10 @@ def journal(
 async def _journal(settings: Settings, kind: str, before: int, limit: int) -> journal_view.JournalPage:
     async with opening.opened(settings) as (database, _):
         return await journal_view.before(database, before, kind=kind, limit=limit)
+
+
+def _minute(at: float | None) -> str:
+    return _utc(at)[:16] if at else "-" if at is None else "never"
 
 
 def _utc(at: float) -> str:

@@ -20,7 +20,7 @@ from axiomd.policies.topup import Host, idle_cores
 from axiomd.policies.undo import OldAssignment
 from axiomd.settings import Settings
 from axiomd.sql import Connection
-from axiomd.store import tables
+from axiomd.store import failures, tables
 from axiomd.store.database import Database, Session, read_clock
 from axiomd.store.guard import Kind, rails
 from axiomd.store.tables import Change, Entry
@@ -85,7 +85,8 @@ class RepairHandler(Handler):
         hosts = self._settings.hosts
         live = await fleet.live_hosts(connection, now - hosts.live_after_contact_s)
         workload = await fleet.workload(connection, self._project.app_ids)
-        excluded = await tables.excluded_hosts(connection, hosts)
+        # One whose breaker is half open has room for its probe alone.
+        excluded = await tables.excluded_hosts(connection, hosts) | (await failures.breakers(connection)).keys()
         topup = self._settings.topup
         candidates = []
         for host in live:
@@ -100,7 +101,7 @@ class RepairHandler(Handler):
     ) -> list[Repair]:
         repair = self._settings.repair
         hosts = self._settings.hosts
-        rules = TargetRules.of(hosts, now, await tables.excluded_hosts(connection, hosts))
+        rules = TargetRules.of(hosts, now, await failures.held_hosts(connection, hosts))
         stuck = []
         silence = await fleet.silence(connection, now - self._settings.hosts.fleet_silent_after_s)
         storm = fleet_is_silent(silence, self._settings.hosts)

@@ -10,7 +10,7 @@ from axiomd.boinc import views
 from axiomd.interventions.intervention import Done, Parameters, Refusal, Transactional
 from axiomd.science.catalogue import deployed, read_catalogue
 from axiomd.settings import ExperimentName
-from axiomd.store import tables
+from axiomd.store import failures, tables
 from axiomd.store.database import Session
 from axiomd.store.tables import Ending
 
@@ -82,23 +82,31 @@ class AbortExperiment(_End):
 
 
 class ContinueExperiment(_OfExperiment):
-    """Takes an ending back."""
+    """Takes an ending back, and the stops of an experiment that failed."""
 
     name = "continue_experiment"
-    summary = "Let an experiment that was retired or aborted get new jobs; what was cancelled stays so."
+    summary = "Let an experiment that was retired, aborted or stopped get new jobs; what was cancelled stays so."
     at_most = "one experiment, one version: no row of BOINC's"
 
     async def plan(self, parameters: Which) -> str:
         """Say what would go on."""
         version = self.version(parameters)
         async with self.ground.database.session() as session:
-            if (parameters.experiment, version) not in await tables.endings(session):
-                raise Refusal(f"{parameters.experiment} version {version} hasn't ended")
+            await self._check(session, parameters.experiment, version)
         return f"{parameters.experiment} version {version} would get new jobs again"
 
-    async def change(self, session: Session, parameters: Which, *, actor: str, now: float) -> Done:  # noqa: ARG002
-        """Forget that it ended."""
+    async def change(self, session: Session, parameters: Which, *, actor: str, now: float) -> Done:
+        """Forget that it ended or failed: its results from before don't count against it any more."""
         version = self.version(parameters)
-        if not await tables.delete_ending(session, parameters.experiment, version):
-            raise Refusal(f"{parameters.experiment} version {version} hasn't ended")
+        stopped = await self._check(session, parameters.experiment, version)
+        await tables.delete_ending(session, parameters.experiment, version)
+        if stopped:
+            await failures.lift_stops(session, parameters.experiment, version, by=actor, now=now)
         return Done(f"{parameters.experiment} version {version} gets new jobs again")
+
+    async def _check(self, session: Session, experiment: str, version: int) -> bool:
+        """Whether it is stopped somewhere; raises Refusal where it neither is nor has ended."""
+        stopped = any(stop[:2] == (experiment, version) for stop in await failures.stops(session))
+        if not stopped and (experiment, version) not in await tables.endings(session):
+            raise Refusal(f"{experiment} version {version} hasn't ended, and isn't stopped")
+        return stopped

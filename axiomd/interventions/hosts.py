@@ -9,7 +9,8 @@ from pydantic import Field
 from axiomd.boinc import hosts
 from axiomd.handlers.exclude import quota_changes
 from axiomd.interventions.intervention import Done, Parameters, Refusal, Transactional
-from axiomd.store import story, tables
+from axiomd.policies.breaker import closed
+from axiomd.store import failures, story, tables
 from axiomd.store.database import Session
 
 HostId = Annotated[int, Field(ge=1, le=2**31 - 1, description="id of the host")]
@@ -67,25 +68,30 @@ class ReleaseHost(Transactional[Release]):
     """Gives a host work again."""
 
     name = "release_host"
-    summary = "Give an excluded host jobs again, and its full daily quota back."
-    at_most = "one host: its daily quota for each version of axiomd's apps"
+    summary = "Give an excluded or failing host jobs again, and its full daily quota back."
+    at_most = "one host: its breaker, and its daily quota for each version of axiomd's apps"
     parameters = Release
 
     async def plan(self, parameters: Release) -> str:
         """Say what would change."""
         async with self.ground.database.session() as session:
-            if not await story.exclusion(session, parameters.host):
+            failing = parameters.host in await failures.breakers(session)
+            if not failing and not await story.exclusion(session, parameters.host):
                 raise Refusal(self._not_excluded(parameters.host))
         return f"host {parameters.host} would get jobs again, with a daily quota of {self._full} jobs a core"
 
     async def change(self, session: Session, parameters: Release, *, actor: str, now: float) -> Done:  # noqa: ARG002
-        """Release it."""
-        if not await tables.delete_exclusion(session, parameters.host):
+        """Release it, and close its breaker: what it did before doesn't count against it any more."""
+        breaker = (await failures.lock_breakers(session, [parameters.host])).get(parameters.host)
+        failing = breaker is not None and bool(breaker.state)
+        if not await tables.delete_exclusion(session, parameters.host) and not failing:
             raise Refusal(self._not_excluded(parameters.host))
+        if breaker is not None and failing:
+            await failures.put_breakers(session, [closed(breaker, now)])
         given_back = []
-        if self.ground.settings.hosts.exclusion_lowers_quota and self._full:
+        if (failing or self.ground.settings.hosts.exclusion_lowers_quota) and self._full:
             quotas = await hosts.quotas(session, [parameters.host], self.ground.project.app_ids)
-            given_back = [quota for quota in quotas if quota.jobs < self._full]
+            given_back = [quota for quota in quotas if 0 < quota.jobs < self._full]
             await hosts.set_quotas(session, given_back, self._full)
         return Done(
             f"host {parameters.host} gets jobs again{_quotas(len(given_back), self._full)}",
@@ -101,7 +107,7 @@ class ReleaseHost(Transactional[Release]):
     def _not_excluded(self, host_id: int) -> str:
         if host_id in self.ground.settings.hosts.exclude:
             return f"host {host_id} is excluded by the settings: take it out of hosts.exclude and restart axiomd"
-        return f"host {host_id} isn't excluded"
+        return f"host {host_id} isn't excluded, and its breaker is closed"
 
 
 def _quotas(changed: int, jobs: int) -> str:

@@ -1,8 +1,11 @@
-"""Which jobs of an experiment that has ended are cancelled."""
+"""Which jobs of an experiment that has ended, or that fails, are cancelled."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+
+from axiomd.events import Platform
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +29,17 @@ def is_cancelled(job: Job, *, aborted: bool) -> bool:
     if not job.open:
         return False
     return aborted or not (job.in_progress or job.reported)
+
+
+def is_withdrawn(job: Job, stopped_on: Collection[Platform | None], targets: Collection[Platform]) -> bool:
+    """Whether a job of a failing experiment is cancelled: if no volunteer has begun it, and it can only fail.
+
+    Args:
+        job: the job.
+        stopped_on: where its experiment is stopped; None: everywhere.
+        targets: what the hosts run that it waits for; none: any host may get it.
+
+    """
+    if not is_cancelled(job, aborted=False):
+        return False
+    return None in stopped_on or (bool(targets) and all(target in stopped_on for target in targets))

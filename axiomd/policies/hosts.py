@@ -44,14 +44,6 @@ def changed_hosts(
     return stale, returned
 
 
-def failing_quota(daily_result_quota: int, settings: HostSettings) -> int:
-    """Jobs a core and day at which a host has lost so much of BOINC's quota that it is failing; 0: none is ever.
-
-    Each failure takes one job, but never the last: a host that is down to that has failed as often as BOINC counts.
-    """
-    return min(max(daily_result_quota - settings.failing_after, 1), max(daily_result_quota - 1, 0))
-
-
 def fleet_is_silent(silence: FleetSilence, settings: HostSettings) -> bool:
     """Whether so many hosts are silent together that the server or its network must be the patient."""
     return silence.live >= settings.fleet_min_hosts and silence.silent >= settings.fleet_silent_share * silence.live

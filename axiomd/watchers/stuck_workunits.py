@@ -12,7 +12,7 @@ from axiomd.boinc.workunits import TargetRules
 from axiomd.events import Event, StuckCase, WuFlagsStuck
 from axiomd.policies.repair import stuck_case
 from axiomd.settings import Settings
-from axiomd.store import tables
+from axiomd.store import failures
 from axiomd.store.database import Database
 
 PAGE = 1000
@@ -33,7 +33,7 @@ class StuckWorkunits:
         """Look at open workunits that are flagged or wait for a time far ahead."""
         repair, hosts = self._settings.repair, self._settings.hosts
         async with self._database.session() as session:
-            rules = TargetRules.of(hosts, now, await tables.excluded_hosts(session, hosts))
+            rules = TargetRules.of(hosts, now, await failures.held_hosts(session, hosts))
         stuck: Counter[StuckCase] = Counter()
         for app_id in self._project.app_ids:
             after = 0

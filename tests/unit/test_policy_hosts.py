@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from axiomd.policies.hosts import FleetSilence, HostContact, changed_hosts, failing_quota, fleet_is_silent, is_live
+from axiomd.policies.hosts import FleetSilence, HostContact, changed_hosts, fleet_is_silent, is_live
 from axiomd.settings import DAY_S, HostSettings
 
 NOW = 1_772_460_000.0
@@ -59,24 +59,3 @@ def test_once_noted_nothing_changes(hosts: list[tuple[float, bool | None]]) -> N
 )
 def test_the_fleet_is_silent(silence: FleetSilence, *, silent: bool) -> None:
     assert fleet_is_silent(silence, SETTINGS) is silent
-
-
-@pytest.mark.parametrize(
-    ("daily_result_quota", "jobs"),
-    [
-        pytest.param(500, 490, id="ten jobs lost"),
-        pytest.param(11, 1, id="just ten to lose"),
-        pytest.param(8, 1, id="a small quota: all lost but the last job, which BOINC always leaves"),
-        pytest.param(2, 1, id="one to lose"),
-        pytest.param(1, 0, id="nothing to lose"),
-        pytest.param(0, 0, id="no quota"),
-    ],
-)
-def test_down_to_so_many_jobs_a_host_is_failing(daily_result_quota: int, jobs: int) -> None:
-    assert failing_quota(daily_result_quota, HostSettings(failing_after=10)) == jobs
-
-
-@given(st.integers(0, 100_000), st.integers(1, 100_000))
-def test_a_host_with_its_whole_quota_is_never_failing(daily_result_quota: int, failing_after: int) -> None:
-    jobs = failing_quota(daily_result_quota, HostSettings(failing_after=failing_after))
-    assert 0 <= jobs <= max(daily_result_quota - 1, 0)
