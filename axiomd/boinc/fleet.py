@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from axiomd.boinc.platforms import platform_of
 from axiomd.errors import ProjectError
+from axiomd.events import Platform
 from axiomd.policies.hosts import FleetSilence, HostContact
 from axiomd.sql import Connection, load_statements
 
@@ -49,34 +51,23 @@ class LiveHost:
     ngpus: int
     memory: float
     last_contact_at: float
+    user_id: int
+    platform: Platform
 
 
 async def live_hosts(connection: Connection, live_since: float) -> list[LiveHost]:
     """Hosts in contact since then that have a user, by ascending id."""
     rows = await connection.fetch(SQL["live_hosts"], {"live_since": live_since})
-    return [LiveHost(int(i), int(c), int(g), float(m), float(at)) for i, c, g, m, at in rows]
+    return [
+        LiveHost(int(i), int(c), int(g), float(m), float(at), int(user), platform_of(str(os)))
+        for i, c, g, m, at, user, os in rows
+    ]
 
 
 async def quotas(connection: Connection, app_ids: Sequence[int], live_since: float) -> dict[int, tuple[int, int]]:
     """By host: jobs a core and day that BOINC would send it, and jobs sent today. New hosts are left out."""
     rows = await connection.fetch(SQL["quotas"], {"app_ids": app_ids, "live_since": live_since})
     return {int(host_id): (int(most), int(today)) for host_id, most, today in rows}
-
-
-async def failing_hosts(
-    connection: Connection, app_ids: Sequence[int], *, live_since: float, most_jobs: int, excluded: Collection[int]
-) -> int:
-    """How many hosts in contact since then had only failures lately, and are down to so many jobs a core and day."""
-    versions = [int(row[0]) for row in await connection.fetch(SQL["app_versions"], {"app_ids": app_ids})]
-    if not versions:
-        return 0
-    parameters = {
-        "app_versions": versions,
-        "live_since": live_since,
-        "most_jobs": most_jobs,
-        "excluded": sorted({0, *excluded}),
-    }
-    return int((await connection.fetch(SQL["failing_hosts"], parameters))[0][0])
 
 
 @dataclass(slots=True)
@@ -86,6 +77,8 @@ class Workload:
     by_host: dict[int, dict[str, int]] = field(default_factory=dict)
     in_progress: int = 0
     unsent: dict[str, int] = field(default_factory=dict)
+    copies: dict[str, int] = field(default_factory=dict)
+    """Of all these the second copies for verification, by experiment."""
 
     def of_host(self, host_id: int) -> dict[str, int]:
         """Jobs of a host by experiment."""
@@ -106,15 +99,20 @@ async def workload(connection: Connection, app_ids: Sequence[int]) -> Workload:
     unsent: dict[str, int] = defaultdict(int)
     in_progress = 0
     parameters = {"app_ids": app_ids}
-    for host_id, experiment, count in await connection.fetch(SQL["jobs_in_progress"], parameters):
+    copies: dict[str, int] = defaultdict(int)
+    for host_id, experiment, count, again in await connection.fetch(SQL["jobs_in_progress"], parameters):
         by_host[int(host_id)][str(experiment)] += int(count)
         in_progress += int(count)
-    for host_id, experiment, count in await connection.fetch(SQL["jobs_waiting"], parameters):
+        copies[str(experiment)] += int(again)
+    for host_id, experiment, count, again in await connection.fetch(SQL["jobs_waiting"], parameters):
         by_host[int(host_id)][str(experiment)] += int(count)
+        copies[str(experiment)] += int(again)
     for statement in ("jobs_unsent", "jobs_untouched"):
-        for experiment, count in await connection.fetch(SQL[statement], parameters):
+        for experiment, count, again in await connection.fetch(SQL[statement], parameters):
             unsent[str(experiment)] += int(count)
-    return Workload({host: dict(jobs) for host, jobs in by_host.items()}, in_progress, dict(unsent))
+            copies[str(experiment)] += int(again)
+    by_experiment = {host: dict(jobs) for host, jobs in by_host.items()}
+    return Workload(by_experiment, in_progress, dict(unsent), dict(copies))
 
 
 async def workunits_named(connection: Connection, names: Sequence[str]) -> set[str]:
@@ -122,6 +120,13 @@ async def workunits_named(connection: Connection, names: Sequence[str]) -> set[s
     if not names:
         return set()
     return {str(row[0]) for row in await connection.fetch(SQL["workunits_named"], {"names": list(names)})}
+
+
+async def workunits_out(connection: Connection, names: Sequence[str]) -> set[str]:
+    """Those of these workunits that may still bring a result that the harvest hasn't seen."""
+    if not names:
+        return set()
+    return {str(row[0]) for row in await connection.fetch(SQL["workunits_out"], {"names": list(names)})}
 
 
 async def results_by_state(connection: Connection, app_ids: Sequence[int]) -> dict[int, int]:

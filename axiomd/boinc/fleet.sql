@@ -16,35 +16,22 @@ FROM axiomd_host a STRAIGHT_JOIN host h ON h.id = a.host_id WHERE a.live = 1
 SELECT COUNT(*), COALESCE(MAX(rpc_time), 0) FROM host WHERE userid <> 0
 
 -- name: live_hosts
-SELECT id, p_ncpus, p_ngpus, m_nbytes, rpc_time FROM host WHERE rpc_time >= %(live_since)s AND userid <> 0 ORDER BY id
+SELECT id, p_ncpus, p_ngpus, m_nbytes, rpc_time, userid, os_name FROM host
+WHERE rpc_time >= %(live_since)s AND userid <> 0 ORDER BY id
 
 -- name: quotas
 SELECT v.host_id, SUM(v.max_jobs_per_day), SUM(v.n_jobs_today)
 FROM host_app_version v STRAIGHT_JOIN host h ON h.id = v.host_id AND h.rpc_time >= %(live_since)s
 WHERE v.app_version_id IN (SELECT id FROM app_version WHERE appid IN %(app_ids)s) GROUP BY v.host_id
 
--- name: app_versions
-SELECT id FROM app_version WHERE appid IN %(app_ids)s
-
--- name: failing_hosts
--- Each failure lowers max_jobs_per_day by one and sets consecutive_valid to 0. One pass along the index finds the few
--- suspects, and only they are looked up.
-SELECT COUNT(*) FROM (
-  SELECT DISTINCT v.host_id FROM host_app_version v
-  WHERE v.app_version_id IN %(app_versions)s AND v.consecutive_valid = 0 AND v.max_jobs_per_day <= %(most_jobs)s
-) suspect
-STRAIGHT_JOIN host h ON h.id = suspect.host_id
-WHERE h.rpc_time >= %(live_since)s AND h.userid <> 0 AND h.id NOT IN %(excluded)s
-  AND (SELECT SUM(o.consecutive_valid) FROM host_app_version o FORCE INDEX (hap)
-    WHERE o.host_id = h.id AND o.app_version_id IN %(app_versions)s) = 0
-
 -- name: jobs_in_progress
-SELECT r.hostid, SUBSTRING_INDEX(w.name, '-v', 1), COUNT(*)
+-- The last column counts verification copies: their batch has a v in it, -b812v1-s17. As bytes, for that is fastest.
+SELECT r.hostid, SUBSTRING_INDEX(w.name, '-v', 1), COUNT(*), SUM(CAST(w.name AS BINARY) LIKE '%%-b%%v%%-s%%')
 FROM result r FORCE INDEX (res_app_state) STRAIGHT_JOIN workunit w ON w.id = r.workunitid
 WHERE r.appid IN %(app_ids)s AND r.server_state = 4 GROUP BY 1, 2
 
 -- name: jobs_waiting
-SELECT a.target_id, SUBSTRING_INDEX(w.name, '-v', 1), COUNT(*)
+SELECT a.target_id, SUBSTRING_INDEX(w.name, '-v', 1), COUNT(*), SUM(CAST(w.name AS BINARY) LIKE '%%-b%%v%%-s%%')
 FROM assignment a STRAIGHT_JOIN workunit w ON w.id = a.workunitid
 LEFT JOIN result r ON r.workunitid = w.id
 WHERE a.target_type = 1 AND a.multi = 0 AND w.appid IN %(app_ids)s AND w.assimilate_state = 0 AND w.error_mask = 0
@@ -52,12 +39,12 @@ WHERE a.target_type = 1 AND a.multi = 0 AND w.appid IN %(app_ids)s AND w.assimil
 GROUP BY 1, 2
 
 -- name: jobs_unsent
-SELECT SUBSTRING_INDEX(w.name, '-v', 1), COUNT(*)
+SELECT SUBSTRING_INDEX(w.name, '-v', 1), COUNT(*), SUM(CAST(w.name AS BINARY) LIKE '%%-b%%v%%-s%%')
 FROM result r FORCE INDEX (res_app_state) STRAIGHT_JOIN workunit w ON w.id = r.workunitid
 WHERE r.appid IN %(app_ids)s AND r.server_state = 2 GROUP BY 1
 
 -- name: jobs_untouched
-SELECT SUBSTRING_INDEX(w.name, '-v', 1), COUNT(*)
+SELECT SUBSTRING_INDEX(w.name, '-v', 1), COUNT(*), SUM(CAST(w.name AS BINARY) LIKE '%%-b%%v%%-s%%')
 FROM workunit w FORCE INDEX (wu_assim) LEFT JOIN result r ON r.workunitid = w.id
 WHERE w.appid IN %(app_ids)s AND w.assimilate_state = 0 AND w.error_mask = 0 AND w.transitioner_flags = 0
   AND r.id IS NULL
@@ -65,6 +52,11 @@ GROUP BY 1
 
 -- name: workunits_named
 SELECT name FROM workunit WHERE name IN %(names)s
+
+-- name: workunits_out
+-- Neither ended in error nor with a canonical result that the harvest has dealt with.
+SELECT w.name FROM workunit w LEFT JOIN axiomd_result a ON a.result_id = w.canonical_resultid
+WHERE w.name IN %(names)s AND w.error_mask = 0 AND (w.canonical_resultid = 0 OR COALESCE(a.harvest_mark, 1) = 1)
 
 -- name: results_by_state
 SELECT server_state, COUNT(*) FROM result FORCE INDEX (res_app_state)

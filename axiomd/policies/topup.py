@@ -2,17 +2,19 @@
 
 Jobs are dealt out by stride scheduling (Waldspurger and Weihl 1995): each job goes to the experiment that is furthest
 behind its weight, so that the shares hold over the whole deployment and not host by host. What one host can't take (too
-little memory, no GPU, target met) the next one makes up for.
+little memory, no GPU, target met, stopped on its platform) the next one makes up for.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import NamedTuple
 
+from axiomd.events import Platform
 from axiomd.settings import TopupSettings
 
 EXPERIMENTS_PER_HOST = 2
@@ -33,7 +35,9 @@ class Host:
     job_sizes: tuple[tuple[float, int], ...] = ()
     """Its jobs as (bytes of memory that one needs, how many)."""
     quota_left: float = math.inf
-    """Jobs that BOINC would still send it today."""
+    """Jobs that it may be given now: what BOINC would still send it today, or the one of a probe."""
+    user_id: int = 0
+    platform: Platform = Platform.OTHER
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,8 @@ class Experiment:
     gpu: bool = False
     pilot: bool = False
     pilot_hosts: int = 5
+    stopped_on: frozenset[Platform] = frozenset()
+    """Hosts of these platforms get none."""
 
 
 class Order(NamedTuple):
@@ -82,6 +88,7 @@ class _Room:
     sizes: dict[float, int]
     largest: float
     taken: dict[str, int]
+    host: Host
 
     def slots(self, *, gpu: bool) -> int:
         """Jobs of a kind that it can take, memory aside."""
@@ -100,6 +107,14 @@ class _Room:
         while self._peak(size, jobs) > self.memory:
             jobs -= 1
         return jobs
+
+    def can_take(self, experiment: Experiment) -> bool:
+        """Whether it can take one more job of an experiment."""
+        return (
+            self.host.platform not in experiment.stopped_on
+            and self.slots(gpu=experiment.gpu) > 0
+            and self.fit(experiment.memory, 1) > 0
+        )
 
     def _peak(self, size: float, jobs: int) -> float:
         sizes = self.sizes | {size: self.sizes.get(size, 0) + jobs}
@@ -144,6 +159,7 @@ def _rooms(hosts: Sequence[Host], settings: TopupSettings, max_in_progress_per_c
                 sizes=sizes,
                 largest=max(sizes) if sizes else 0.0,
                 taken={},
+                host=host,
             )
     return rooms
 
@@ -174,7 +190,7 @@ def decide_topup(
         for experiment in pilots:
             most = min(experiment.pilot_hosts, experiment.wanted, left)
             fit = [rooms[host.host_id] for host in largest_first if host.host_id in rooms]
-            fit = [room for room in fit if room.slots(gpu=experiment.gpu) and room.fit(experiment.memory, 1)]
+            fit = [room for room in fit if room.can_take(experiment)]
             for room in fit[: max(most, 0)]:
                 room.take(experiment, 1)
                 left -= 1
@@ -191,6 +207,7 @@ def _deal_out(kind: Sequence[Experiment], rooms: Iterable[_Room], limit: int, *,
     left = limit
     wanted = [experiment.wanted for experiment in kind]
     strides = [1 / experiment.weight for experiment in kind]
+    stopped_on = [experiment.stopped_on for experiment in kind]
     # By how far each experiment has come, in jobs over weight: the one furthest behind is at the top.
     queue = [(stride, number) for number, stride in enumerate(strides)]
     heapify(queue)
@@ -202,6 +219,9 @@ def _deal_out(kind: Sequence[Experiment], rooms: Iterable[_Room], limit: int, *,
         too_large = math.inf
         while slots > 0 and queue:
             come, number = queue[0]
+            if stopped_on[number] and room.host.platform in stopped_on[number]:
+                unfit.append(heappop(queue))
+                continue
             size = kind[number].memory
             jobs = room.fit(size, min(portion, slots, wanted[number])) if size < too_large else 0
             if not jobs:
@@ -219,3 +239,60 @@ def _deal_out(kind: Sequence[Experiment], rooms: Iterable[_Room], limit: int, *,
         for entry in unfit:
             heappush(queue, entry)
     return left
+
+
+class Copies:
+    """Hosts for second copies of jobs, which are few. A host that has no idle core may have them wait.
+
+    It may have as many jobs as BOINC lets it have and `max_jobs_per_core` allows, and one that waits for each GPU.
+    """
+
+    def __init__(
+        self,
+        hosts: Sequence[Host],
+        experiments: Iterable[Experiment],
+        orders: Iterable[Order],
+        settings: TopupSettings,
+        *,
+        max_in_progress_per_core: float = math.inf,
+    ) -> None:
+        """Take the same as `decide_topup`, and the orders that it gave."""
+        self._experiments = {experiment.name: experiment for experiment in experiments}
+        waiting = settings.model_copy(
+            update={"jobs_per_core": settings.max_jobs_per_core, "jobs_per_gpu": settings.jobs_per_gpu + 1}
+        )
+        rooms = _rooms(hosts, waiting, max_in_progress_per_core)
+        for order in orders:
+            if order.host_id in rooms:
+                rooms[order.host_id].take(self._experiments[order.experiment], order.jobs)
+        # Those with the most room first, and each in its turn.
+        self._queue = sorted(rooms.values(), key=lambda room: (-room.cpu - room.gpu, room.host.host_id))
+
+    def host_for(self, experiment: str, users: Collection[int], platforms: Collection[Platform] = ()) -> int:
+        """Give one job to a host of none of these users, of one of these platforms if there is one; 0: to nobody."""
+        wanted = self._experiments[experiment]
+        for only in (platforms, ()) if platforms else ((),):
+            for place, room in enumerate(self._queue):
+                if only and room.host.platform not in only:
+                    continue
+                if room.host.user_id not in users and room.can_take(wanted):
+                    room.take(wanted, 1)
+                    self._queue.append(self._queue.pop(place))
+                    return room.host.host_id
+        return 0
+
+
+def with_jobs(hosts: Iterable[Host], experiments: Iterable[Experiment], orders: Iterable[Order]) -> list[Host]:
+    """Give the hosts with these jobs as well."""
+    known = {experiment.name: experiment for experiment in experiments}
+    given = {host.host_id: host for host in hosts}
+    for host_id, name, jobs in orders:
+        host, experiment = given[host_id], known[name]
+        given[host_id] = replace(
+            host,
+            jobs=host.jobs + (0 if experiment.gpu else jobs),
+            gpu_jobs=host.gpu_jobs + (jobs if experiment.gpu else 0),
+            job_sizes=tuple((Counter(dict(host.job_sizes)) + Counter({experiment.memory: jobs})).items()),
+            quota_left=host.quota_left - jobs,
+        )
+    return list(given.values())

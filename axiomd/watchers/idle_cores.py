@@ -1,4 +1,4 @@
-"""Has the fleet idle cores? -> CoresIdle, one event for the fleet. What its jobs are of, as metrics."""
+"""Has the fleet idle cores? -> CoresIdle, one event for the fleet; now and then CoresCounted. Its jobs, as metrics."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from axiomd import metrics
 from axiomd.boinc import fleet
 from axiomd.boinc.fleet import Workload
 from axiomd.boinc.project import Project
-from axiomd.events import CoresIdle, Event
+from axiomd.events import CoresCounted, CoresIdle, Event
 from axiomd.policies.topup import Host, idle_cores, usable_cores
 from axiomd.settings import Settings
-from axiomd.store import tables
+from axiomd.store import failures, tables, verification
 from axiomd.store.database import Database
 
 
 class IdleCores:
-    """The watcher of cores without work. Jobs that were decided on and not made yet count as idle cores too."""
+    """The watcher of cores without work. Jobs that are wanted or decided on, and not made yet, are an event too."""
 
     name = "idle_cores"
 
@@ -24,33 +24,50 @@ class IdleCores:
         self._database = database
         self._project = project
         self._settings = settings
+        self._verifies = settings.verification.enabled and settings.harvests
+        self._counted_at = 0.0
         self.interval_s = settings.topup.interval_s
 
     async def poll(self, now: float) -> AsyncIterator[Sequence[Event]]:
-        """Compare the usable cores of the live hosts with the jobs that they have; excluded hosts don't count."""
+        """Compare the usable cores of the live hosts with the jobs that they have.
+
+        Excluded hosts don't count, nor do those whose breaker isn't closed; but one that is due for a probe is idle by
+        that one job.
+        """
         live_since = now - self._settings.hosts.live_after_contact_s
         async with self._database.session() as session:
             hosts = await fleet.live_hosts(session, live_since)
             workload = await fleet.workload(session, self._project.app_ids)
             excluded = await tables.excluded_hosts(session, self._settings.hosts)
-            unmade = await tables.intended_jobs(session, 1)
+            breakers = await failures.breakers(session) if self._settings.failures.enabled else {}
+            unmade = bool(await tables.intended_jobs(session, 1))
+            unmade = unmade or (self._verifies and await verification.wants_copy(session))
         topup = self._settings.topup
         idle = []
-        total = without_job = 0
+        counted = total = without_job = 0
         for host in hosts:
             if host.host_id in excluded:
                 continue
-            usable = usable_cores(host.ncpus, topup)
-            total += usable
             jobs = sum(workload.of_host(host.host_id).values())
+            cores = idle_cores(Host(host.host_id, host.ncpus, host.ngpus, host.memory, jobs), topup)
+            if breaker := breakers.get(host.host_id):
+                if cores and topup.targeted and not breaker.open and not breaker.probe:
+                    idle.append((host.host_id, 1))
+                continue
+            usable = usable_cores(host.ncpus, topup)
+            counted += 1
+            total += usable
             # Of the event's idle cores there may be more: those where a core is to have several jobs.
             without_job += max(0, usable - jobs)
-            if cores := idle_cores(Host(host.host_id, host.ncpus, host.ngpus, host.memory, jobs), topup):
+            if cores:
                 idle.append((host.host_id, cores))
         metrics.CORES.set(total)
         metrics.CORES_IDLE.set(without_job)
         metrics.CORES_BUSY.set(total - without_job)
         self._show_jobs(workload)
+        if not 0 <= now - self._counted_at < self._settings.report.sample_interval_s:
+            self._counted_at = now
+            yield [CoresCounted(counted, total, without_job)]
         if idle or unmade:
             yield [CoresIdle(total, sum(cores for _, cores in idle), tuple(idle))]
 

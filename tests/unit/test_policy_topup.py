@@ -10,7 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from axiomd.policies.topup import EXPERIMENTS_PER_HOST, Experiment, Host, Order, decide_topup, idle_cores, usable_cores
+from axiomd.events import Platform
+from axiomd.policies.topup import (
+    EXPERIMENTS_PER_HOST,
+    Copies,
+    Experiment,
+    Host,
+    Order,
+    decide_topup,
+    idle_cores,
+    usable_cores,
+    with_jobs,
+)
 from axiomd.settings import TopupSettings
 
 GB = 1e9
@@ -214,6 +225,76 @@ def test_a_pilot_takes_no_more_than_is_wanted_and_its_slots_are_not_given_twice(
     assert by_host(orders) == {1: 2, 2: 2}
 
 
+# Platforms.
+
+
+def test_an_experiment_goes_to_no_host_of_a_platform_where_it_is_stopped() -> None:
+    hosts = [host(1, 4, platform=Platform.WINDOWS), host(2, 4, platform=Platform.LINUX)]
+    stopped = experiment("a", stopped_on=frozenset({Platform.WINDOWS}))
+    assert decide(hosts, [stopped]) == [Order(2, "a", 4)]
+    assert by_host(decide(hosts, [stopped, experiment("b")])) == {1: 4, 2: 4}
+    assert Order(1, "b", 4) in decide(hosts, [stopped, experiment("b")])
+    pilot = experiment("p", pilot=True, stopped_on=frozenset({Platform.LINUX, Platform.OTHER}))
+    assert decide(hosts, [pilot]) == [Order(1, "p", 1)]
+
+
+# Second copies.
+
+
+def copies(hosts: list[Host], orders: list[Order], *experiments: Experiment, most: float = math.inf) -> Copies:
+    return Copies(hosts, experiments or [experiment()], orders, SETTINGS, max_in_progress_per_core=most)
+
+
+def test_a_copy_goes_to_a_host_of_another_user_and_waits_there_if_it_must() -> None:
+    hosts = [host(1, 2, user_id=7), host(2, 2, jobs=2, user_id=7), host(3, 2, jobs=2, user_id=8)]
+    found = copies(hosts, [Order(1, "a", 2)])
+    assert [found.host_for("a", {7}) for _ in range(3)] == [3, 3, 0]
+    assert found.host_for("a", {8}) in (1, 2)
+    assert copies(hosts, [], most=1.0).host_for("a", {7}) == 0
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        pytest.param(host(1, user_id=8, memory=GB), id="no memory"),
+        pytest.param(host(1, user_id=8, quota_left=0), id="no quota"),
+        pytest.param(host(1, user_id=8, jobs=8), id="no room"),
+        pytest.param(host(1, user_id=8, platform=Platform.MAC), id="stopped on its platform"),
+        pytest.param(host(1, user_id=7), id="of the same user"),
+    ],
+)
+def test_a_copy_that_fits_nowhere_goes_nowhere(unfit: Host) -> None:
+    one = experiment(memory=2 * GB, stopped_on=frozenset({Platform.MAC}))
+    assert copies([unfit], [], one).host_for("a", {7}) == 0
+
+
+def test_a_copy_goes_to_the_platform_that_tells_most_if_it_can() -> None:
+    hosts = [host(1, 64, user_id=1, platform=Platform.LINUX), host(2, 1, user_id=2, platform=Platform.WINDOWS)]
+    found = copies(hosts, [])
+    assert [found.host_for("a", (), {Platform.WINDOWS}) for _ in range(3)] == [2, 2, 1]
+
+
+def test_copies_are_spread_over_the_hosts() -> None:
+    found = copies([host(id_, 4, user_id=id_) for id_ in (1, 2, 3)], [])
+    assert [found.host_for("a", ()) for _ in range(6)] == [1, 2, 3, 1, 2, 3]
+
+
+def test_a_copy_of_a_gpu_job_needs_a_gpu() -> None:
+    found = copies([host(1, 4, user_id=1), host(2, 4, ngpus=1, gpu_jobs=1, user_id=2)], [], experiment("g", gpu=True))
+    assert [found.host_for("g", ()) for _ in range(2)] == [2, 0]
+
+
+def test_jobs_that_were_given_before_count() -> None:
+    hosts = with_jobs(
+        [host(1, 4, ngpus=1, quota_left=5.0, jobs=1, job_sizes=((GB, 1),)), host(2)],
+        [experiment("a", memory=GB), experiment("g", gpu=True)],
+        [Order(1, "a", 2), Order(1, "g", 1)],
+    )
+    assert (hosts[0].jobs, hosts[0].gpu_jobs, hosts[0].quota_left) == (3, 1, 2.0)
+    assert dict(hosts[0].job_sizes) == {GB: 3, 0.0: 1}
+    assert hosts[1] == host(2)
+
+
 # Invariants.
 
 names = st.sampled_from("abcdef")
@@ -230,6 +311,8 @@ some_hosts = st.lists(
             st.tuples(st.integers(0, 12 * 10**9), st.integers(1, 5)), max_size=3, unique_by=lambda job: job[0]
         ).map(tuple),
         st.one_of(st.just(math.inf), st.floats(-5, 20)),
+        st.integers(1, 4),
+        st.sampled_from(Platform),
     ),
     max_size=12,
     unique_by=lambda one: one.host_id,
@@ -244,6 +327,7 @@ some_experiments = st.lists(
         st.booleans(),
         st.booleans(),
         st.integers(1, 6),
+        st.frozensets(st.sampled_from(Platform)),
     ),
     max_size=6,
     unique_by=lambda one: one.name,
@@ -272,6 +356,7 @@ def test_no_bound_is_ever_passed(
     for host_id, total in by_host(orders).items():
         one = known_hosts[host_id]
         mine = [order for order in orders if order.host_id == host_id]
+        assert not any(one.platform in known[order.experiment].stopped_on for order in mine)
         gpu = sum(order.jobs for order in mine if known[order.experiment].gpu)
         cores = min(one.ncpus, settings.max_cores)
         assert total <= one.quota_left
