@@ -13,12 +13,13 @@ from axiomd.errors import ProjectError
 
 @dataclass(frozen=True)
 class Job:
-    """A job for create_work. `host_id` 0: for any host."""
+    """A job for create_work. `host_id` 0: for any host; `wu_template`: below the project's folder, empty: the app's."""
 
     name: str
     host_id: int = 0
     inputs: tuple[str, ...] = ()
     command_line: str = ""
+    wu_template: str = ""
 
 
 def create_work_line(job: Job) -> str:
@@ -61,18 +62,29 @@ class CreateWork:
         return (self.wu_template or f"templates/{app}_in", self.result_template or f"templates/{app}_out")
 
     async def make(self, app: str, jobs: Sequence[Job]) -> str:
-        """Make jobs in one call.
+        """Make jobs, in one call for each input template: a targeted job's own line can't name one.
 
         Whether it succeeded is for the caller to look up by name: create_work commits job by job, and stops at the
         first that it can't make. Gives what the program complained about, empty if nothing.
         """
         self.check(app)
+        by_template: dict[str, list[Job]] = {}
+        for job in jobs:
+            by_template.setdefault(self._there(job.wu_template), []).append(job)
+        complaints = [await self._call(app, template, made) for template, made in by_template.items()]
+        return "; ".join(complaint for complaint in complaints if complaint)
+
+    def _there(self, template: str) -> str:
+        """A template that was taken away is replaced by the ordinary one: a missing one makes no job."""
+        return template if template and (self.project_dir / template).is_file() else ""
+
+    async def _call(self, app: str, template: str, jobs: Sequence[Job]) -> str:
         wu_template, result_template = self.templates(app)
         arguments = [
             "--appname",
             app,
             "--wu_template",
-            wu_template,
+            template or wu_template,
             "--result_template",
             result_template,
             "--stdin",
