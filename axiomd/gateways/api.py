@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -16,8 +17,8 @@ from axiomd.gateways.routes import Asked, Request, Route
 from axiomd.interventions.intervention import Answer, Call, Ground, Intervention, Outcome, Source
 from axiomd.interventions.registry import Interventions
 from axiomd.science.catalogue import CatalogueEntry, read_catalogue
-from axiomd.science.findings import ClaimFinding, Verdict, read_findings
-from axiomd.views import experiments, findings, hosts, journal, status
+from axiomd.science.findings import ClaimFinding, Verdict
+from axiomd.views import experiments, failures, findings, hosts, journal, status
 from axiomd.views.kept import Kept
 
 T = TypeVar("T")
@@ -36,6 +37,7 @@ CALL_PROBLEMS = {
 
 Limit = Annotated[int, Field(ge=1, le=500, description="entries of a page at most")]
 Id = Annotated[int, Field(ge=1, le=LARGEST_ID, description="id")]
+Time = Annotated[float, Field(ge=0, le=1e12)]
 After = Annotated[int, Field(ge=0, le=LARGEST_ID, description="only what comes behind this: `next` of the page before")]
 
 
@@ -54,6 +56,15 @@ class FindingsQuery(Asked):
     limit: Limit = 100
     experiment: str | None = Field(None, max_length=64, description="only claims of this experiment")
     verdict: Verdict | None = Field(None, description="only claims with this verdict")
+
+
+class FailuresQuery(Asked):
+    """Which failures."""
+
+    experiment: str = Field("", max_length=64, description="only those of this experiment")
+    since: Time = Field(0.0, description="only results that came in then or later (Unix seconds)")
+    until: Time | None = Field(None, description="only results that came in before then (Unix seconds)")
+    limit: Limit = 50
 
 
 class JournalQuery(Asked):
@@ -140,7 +151,7 @@ class Api:
         self._readers = asyncio.Semaphore(READERS)
         self._catalogue: dict[str, CatalogueEntry] | None = None
         self._status = Kept(self._make_status)
-        self._jobs_of_experiments = Kept(self._read_jobs_of_experiments)
+        self._experiments = Kept(self._read_experiments)
         self._findings = Kept(self._read_findings)
 
     def routes(self) -> list[Route]:
@@ -151,6 +162,7 @@ class Api:
             Route("GET", f"{ROOT}/hosts/{{id}}", self.read_host, hosts.Host, path=OfId),
             Route("GET", f"{ROOT}/experiments", self.list_experiments, experiments.Experiments),
             Route("GET", f"{ROOT}/findings", self.list_findings, findings.FindingPage, query=FindingsQuery),
+            Route("GET", f"{ROOT}/failures", self.list_failures, failures.FailureList, query=FailuresQuery),
             Route("GET", f"{ROOT}/journal", self.list_journal, journal.JournalPage, query=JournalQuery),
             Route("GET", f"{ROOT}/journal/{{id}}", self.read_entry, journal.EntryWithRows, path=OfId),
             Route("GET", f"{ROOT}/interventions", self.list_interventions, InterventionList),
@@ -192,13 +204,8 @@ class Api:
 
     async def list_experiments(self, _: Request) -> experiments.Experiments:
         """The experiments of the settings."""
-        ground = self._ground()
-
-        async def all_of_them() -> experiments.Experiments:
-            catalogue, jobs = await self._known(ground), await self._jobs_of_experiments.get()
-            return await experiments.experiments(ground.database, ground.settings, catalogue, jobs)
-
-        return await self._read(all_of_them)
+        self._ground()
+        return await self._read(self._experiments.get)
 
     async def list_findings(self, asked: Request) -> findings.FindingPage:
         """What came of each claim of the catalogue."""
@@ -208,6 +215,17 @@ class Api:
         return findings.page(
             found, after=query.after, limit=query.limit, experiment=query.experiment, verdict=query.verdict
         )
+
+    async def list_failures(self, asked: Request) -> failures.FailureList:
+        """Failures by their cause, the most frequent first."""
+        database, query = self._ground().database, asked.query
+
+        async def some() -> failures.FailureList:
+            until = math.inf if query.until is None else query.until
+            narrowed = {"experiment": query.experiment, "since": query.since, "until": until, "limit": query.limit}
+            return await failures.failures(database, **narrowed)
+
+        return await self._read(some)
 
     async def list_journal(self, asked: Request) -> journal.JournalPage:
         """What axiomd did."""
@@ -295,14 +313,15 @@ class Api:
         ground = self._ground()
         return await status.status(ground.database, ground.project, ground.settings)
 
-    async def _read_jobs_of_experiments(self) -> Mapping[str, int]:
+    async def _read_experiments(self) -> experiments.Experiments:
         ground = self._ground()
         async with ground.database.session() as session:
-            return await views.jobs_of_experiments(session, ground.project.app_ids)
+            jobs = await views.jobs_of_experiments(session, ground.project.app_ids)
+        return await experiments.experiments(ground.database, ground.settings, await self._known(ground), jobs)
 
     async def _read_findings(self) -> list[ClaimFinding]:
         ground = self._ground()
-        return await asyncio.to_thread(read_findings, ground.settings.daemon.findings, await self._known(ground))
+        return await findings.read(ground.database, ground.settings, await self._known(ground))
 
     async def _known(self, ground: Ground) -> dict[str, CatalogueEntry]:
         """Give the catalogue, as it was when it was first asked for."""

@@ -1,17 +1,18 @@
-"""HTTP: metrics and health, the JSON API, Alertmanager's webhook. docs/http.md tells the routes and the limits."""
+"""HTTP: metrics, health, the report, the JSON API, Alertmanager's webhook. docs/http.md tells the routes and limits."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from axiomd.errors import ProjectError
-from axiomd.gateways import routes
+from axiomd.gateways import report_file, routes
 from axiomd.gateways.api import ROOT, Api
 from axiomd.gateways.guard import Guard
 from axiomd.gateways.inside import Inside
@@ -29,9 +30,16 @@ LINGERING_S = 2.0
 
 
 def application(
-    settings: HttpSettings, readiness: Readiness, inside: Inside | None = None, alerts: AlertSettings | None = None
+    settings: HttpSettings,
+    readiness: Readiness,
+    inside: Inside | None = None,
+    alerts: AlertSettings | None = None,
+    report: Path | None = None,
 ) -> web.Application:
-    """Build the application. Without `inside` the API answers that the project was not read yet."""
+    """Build the application. Without `inside` the API answers that the project was not read yet.
+
+    report: the file that /report gives.
+    """
 
     async def metrics(_request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -48,6 +56,7 @@ def application(
     guard = Guard(settings)
     app = web.Application(middlewares=[_middleware(guard)], client_max_size=settings.max_body)
     app.add_routes([web.get("/metrics", metrics), web.get("/healthz", alive), web.get("/readyz", ready)])
+    app.router.add_get("/report", report_file.serve(report))
     for route in table(inside or Inside(), alerts or AlertSettings(), settings.timeout_s):
         app.router.add_route(route.method, route.at, routes.serve(route, guard))
     return app
@@ -76,7 +85,11 @@ def _middleware(guard: Guard) -> Any:
 
 @asynccontextmanager
 async def serve(
-    settings: HttpSettings, readiness: Readiness, inside: Inside | None = None, alerts: AlertSettings | None = None
+    settings: HttpSettings,
+    readiness: Readiness,
+    inside: Inside | None = None,
+    alerts: AlertSettings | None = None,
+    report: Path | None = None,
 ) -> AsyncIterator[str]:
     """Serve until the context ends; gives the address, `http://host:port`.
 
@@ -84,7 +97,7 @@ async def serve(
     """
     # A connection on which no whole request arrives in time is closed: aiohttp's keep-alive counts from its beginning.
     runner = web.AppRunner(
-        application(settings, readiness, inside, alerts),
+        application(settings, readiness, inside, alerts, report),
         access_log=None,
         logger=_quiet_logger(),
         keepalive_timeout=settings.timeout_s,
