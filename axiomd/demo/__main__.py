@@ -41,6 +41,9 @@ def demo(
     http_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of axiomd's metrics and API on 127.0.0.1; 0: a free one.")
     ] = 0,
+    report: Annotated[
+        Path | None, typer.Option(help="HTML file for what `axiomd report` says at the end.", dir_okay=False)
+    ] = None,
     mqtt_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of an MQTT broker on 127.0.0.1 that lets anybody in; 0: none.")
     ] = 0,
@@ -49,7 +52,7 @@ def demo(
     console = Console(stderr=True)
     if seed is None:
         seed = random.SystemRandom().getrandbits(31)
-    options = Options(duration, seed, hosts, scale, keep, folder, http_port, mqtt_port)
+    options = Options(duration, seed, hosts, scale, keep, folder, http_port, mqtt_port, report)
     try:
         with View(console) as view:
             answer = Demo(options, view.say).run(view.watch)

@@ -25,6 +25,7 @@ class Fault(enum.StrEnum):
     SILENT_HOST = enum.auto()  # holds work and never comes back
     LATE_HOST = enum.auto()  # holds work, comes back late and reports
     FAILING_HOST = enum.auto()  # fails every job
+    CHEATING_HOST = enum.auto()  # changes the numbers of its outputs
     ORPHANED_FLAGS = enum.auto()  # a targeted job without its assignment
     DEAD_TARGET = enum.auto()  # a targeted job for a host that is gone
     STALLED_WORKUNIT = enum.auto()  # a job that needs a result, and whose transition lies far ahead

@@ -16,6 +16,9 @@ HOSTS_A_USER = 3
 MAX_NCPUS = 64
 FEWEST_HOSTS = 12
 
+LINUX, WINDOWS = "Linux", "Microsoft Windows 11"
+"""host.os_name, as clients write it."""
+
 
 class Role(enum.Enum):
     """What a host is there to show."""
@@ -23,6 +26,7 @@ class Role(enum.Enum):
     STEADY = "does its work"
     SMALL = "has too little memory for a job"
     FAILING = "fails every job"
+    CHEATING = "changes the numbers of its outputs"
     SILENT = "goes silent holding work, and never comes back"
     LATE = "goes silent, and reports late after all"
 
@@ -37,6 +41,7 @@ class HostSpec:
     ngpus: int = 0
     gflops: float = 4.0
     role: Role = Role.STEADY
+    os_name: str = LINUX
 
     def usable_cores(self, job_memory: float, memory_share: float) -> int:
         """Cores that jobs of `job_memory` bytes can use in that share of the memory."""
@@ -46,15 +51,15 @@ class HostSpec:
 # The first twelve have one of each role; a larger fleet is filled up with drawn ones.
 SPECS = (
     HostSpec("attic-netbook", 2, 3, gflops=1.2, role=Role.SMALL),
-    HostSpec("kitchen-laptop", 2, 16, gflops=3.1),
+    HostSpec("kitchen-laptop", 2, 16, gflops=3.1, os_name=WINDOWS),
     HostSpec("old-tower", 4, 16, gflops=2.2, role=Role.FAILING),
     HostSpec("school-lab-1", 4, 32, gflops=3.4),
     HostSpec("school-lab-2", 4, 32, gflops=3.4),
-    HostSpec("travelling-laptop", 6, 32, gflops=4.1, role=Role.LATE),
+    HostSpec("travelling-laptop", 6, 32, gflops=4.1, role=Role.LATE, os_name=WINDOWS),
     HostSpec("student-flat", 6, 64, ngpus=1, gflops=4.4, role=Role.SILENT),
-    HostSpec("gaming-pc", 8, 64, ngpus=1, gflops=5.6),
-    HostSpec("home-server", 8, 96, gflops=3.0),
-    HostSpec("workstation", 12, 128, ngpus=2, gflops=5.0),
+    HostSpec("gaming-pc", 8, 64, ngpus=1, gflops=5.6, os_name=WINDOWS),
+    HostSpec("home-server", 8, 96, gflops=3.0, role=Role.CHEATING),
+    HostSpec("workstation", 12, 128, ngpus=2, gflops=5.0, os_name=WINDOWS),
     HostSpec("render-node", 16, 192, ngpus=4, gflops=4.8),
     HostSpec("big-iron", 64, 256, gflops=2.9),
     HostSpec("club-pc", 4, 8, gflops=3.7),  # more cores than its memory can feed
@@ -68,7 +73,9 @@ def draw(count: int, rng: random.Random) -> list[HostSpec]:
     for number in range(len(specs), count):
         ncpus = rng.choice((2, 4, 4, 8, 8, 12, 16))
         memory_gb = ncpus * rng.choice((2, 4, 8))
-        specs.append(HostSpec(f"volunteer-{number}", ncpus, memory_gb, rng.choice((0, 0, 1)), rng.uniform(2, 6)))
+        ngpus, gflops = rng.choice((0, 0, 1)), rng.uniform(2, 6)
+        os_name = rng.choice((LINUX, WINDOWS))
+        specs.append(HostSpec(f"volunteer-{number}", ncpus, memory_gb, ngpus, gflops, os_name=os_name))
     return specs
 
 
@@ -114,7 +121,7 @@ def _host(connection: Connection, spec: HostSpec, userid: int, now: int) -> int:
         d_free=200 * GB,
         on_frac=1.0,
         active_frac=1.0,
-        os_name="Linux",
+        os_name=spec.os_name,
         p_vendor="GenuineIntel",
         p_model="demo",
     )

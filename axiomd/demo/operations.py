@@ -78,6 +78,29 @@ max_cores = 64
 memory_share = {memory_share}
 timeout_s = 20.0
 
+[harvest]
+retry_s = 2.0
+
+[failures]
+interval_s = 1.0
+pause_s = 15.0
+
+[verification]
+share = 0.15
+interval_s = 1.0
+
+[replication]
+interval_s = 2.0
+retire = false
+
+[sizing]
+interval_s = 5.0
+delay_margin = 1.0
+min_delay_bound_s = {delay_bound}
+
+[report]
+sample_interval_s = 1.0
+
 [http]
 port = {port}
 token_file = "{token_file}"
@@ -159,6 +182,7 @@ def write_settings(path: Path, *, folder: Path, socket_path: Path, port: int, mq
         port=port,
         token_file=token_file,
         memory_share=MEMORY_SHARE,
+        delay_bound=DELAY_BOUND_S,
     )
     if mqtt_port:
         text += MQTT.format(port=mqtt_port)
@@ -229,6 +253,17 @@ class Axiomd:
             ]
         status, audit = (_json_output(process, deadline) for process in processes)
         return status, audit
+
+    def write_report(self, path: Path, timeout_s: float, stopping: threading.Event) -> None:
+        """Let `axiomd report` write an HTML file, unless `stopping` is set first. Raises OperationError."""
+        with self.log.open("ab") as log:
+            command = self._command("report", "--format", "html", "--output", str(path.absolute()))
+            process = children.start(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + timeout_s
+        while process.poll() is None and time.monotonic() < deadline and not stopping.wait(0.05):
+            pass
+        if children.kill(process) != 0 and not stopping.is_set():
+            raise OperationError(f"`axiomd report` wrote no report: see {self.log}")
 
     def stop(self, timeout_s: float) -> None:
         """End the daemon."""

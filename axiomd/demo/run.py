@@ -64,6 +64,7 @@ class Options:
     folder: Path | None
     http_port: int
     mqtt_port: int
+    report: Path | None = None
 
 
 @dataclass
@@ -265,8 +266,8 @@ class Demo:
 
     def _sample(self, crew: Crew) -> None:
         live = [host for host in crew.volunteers.hosts if not host.away]
-        # A failing host's cores are of no use to anyone, and axiomd does well to leave them idle
-        useful = [host for host in live if host.spec.role is not Role.FAILING]
+        # A failing or cheating host's cores are of no use to anyone, and axiomd does well to leave them idle
+        useful = [host for host in live if host.spec.role not in (Role.FAILING, Role.CHEATING)]
         self.state.elapsed_s = time.monotonic() - self.started_at
         self.state.hosts_live = len(live)
         self.state.cores_usable = sum(host.usable_cores for host in useful)
@@ -291,6 +292,11 @@ class Demo:
         crew = self._checked_crew()
         timeout_s = HURRIED_REPORT_TIMEOUT_S if self.stopping.is_set() else REPORT_TIMEOUT_S
         status, audit = self.axiomd.report(timeout_s)
+        if self.options.report is not None and not self.stopping.is_set():
+            try:
+                self.axiomd.write_report(self.options.report, timeout_s, self.stopping)
+            except OperationError as error:  # the summary comes all the same
+                self.say(str(error))
         status = status or self._last_seen()
         audit = audit or {"ok": False, "problems": [NO_ANSWER]}
         samples = self._idle_samples

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from axiomd.demo.operations import Metrics
 from axiomd.demo.run import State
 
 LINE_INTERVAL_S = 5.0
@@ -60,6 +61,7 @@ def numbers(state: State) -> list[tuple[str, str]]:
         ("results", f"{state.results_in_progress} in progress, {state.results_unsent} unsent"),
         ("jobs", f"{state.jobs_computed} computed, {state.jobs_replayed} replayed"),
         ("credited", f"{metrics.total('axiomd_results_credited_total'):.0f} results, {credit:.0f} credit"),
+        ("harvested", _harvested(metrics)),
         ("aborted", f"{metrics.total('axiomd_tasks_aborted_total'):.0f}"),
         ("repaired", f"{metrics.total('axiomd_flags_repaired_total'):.0f}"),
         ("deployed", f"{metrics.total('axiomd_workunits_deployed_total'):.0f}"),
@@ -69,6 +71,15 @@ def numbers(state: State) -> list[tuple[str, str]]:
             ", ".join(f"{name} {count}" for name, count in sorted(state.faults.items())) or "none",
         ),
     ]
+
+
+def _harvested(metrics: Metrics) -> str:
+    failing = metrics.by_label("axiomd_hosts").get("failing", 0)
+    return (
+        f"{metrics.total('axiomd_results_harvested_total'):.0f} results, "
+        f"{metrics.total('axiomd_experiment_seeds'):.0f} independent seeds, "
+        f"{metrics.total('axiomd_results_discounted_total'):.0f} discounted, {failing} hosts failing"
+    )
 
 
 def _table(state: State) -> Table:

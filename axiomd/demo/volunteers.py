@@ -11,12 +11,12 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pymysql.connections import Connection
 
-from axiomd.demo import scheduler, transitioner
+from axiomd.demo import content, scheduler, transitioner
 from axiomd.demo.backend_lib import dir_hier_path
 from axiomd.demo.config import Config
 from axiomd.demo.faults import Fault, Faults
@@ -201,6 +201,11 @@ class Volunteers(threading.Thread):
         elif job.run is not None and (output := self.workshop.finish(job.run)) is not None:
             if output.exit_status == 0 and host.spec.role is Role.STEADY:
                 job.fault = self.faults.take_for_job()
+            elif output.content and host.spec.role is Role.CHEATING:
+                output = replace(output, content=content.cheated(output.content))
+                if host.fault is None:
+                    host.fault = Fault.CHEATING_HOST
+                    self.faults.count(host.fault)
             job.report = self._deliver(job, output)
 
     def _deliver(self, job: Job, output: Output) -> scheduler.Report:
@@ -209,17 +214,17 @@ class Volunteers(threading.Thread):
             return _failure(job, output.elapsed_s)
         if output.exit_status or not output.content:
             return _failure(job, output.elapsed_s, output.exit_status, output.stderr)
-        content = b"" if job.fault is Fault.EMPTY_OUTPUT else output.content
+        uploaded = b"" if job.fault is Fault.EMPTY_OUTPUT else output.content
         path = dir_hier_path(job.output_name, Path(self._config.upload_dir), self._config.uldl_dir_fanout)
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
-        digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        path.write_bytes(uploaded)
+        digest = hashlib.md5(uploaded, usedforsecurity=False).hexdigest()
         return scheduler.Report(
             job.sent.name,
             elapsed_time=YEAR_S if job.fault is Fault.ABSURD_ELAPSED else output.elapsed_s,
             cpu_time=output.elapsed_s,
             stderr_out="<core_client_version>8.0.2</core_client_version>",
-            xml_doc_out=OUTPUT_XML.format(name=job.output_name, nbytes=len(content), md5=digest),
+            xml_doc_out=OUTPUT_XML.format(name=job.output_name, nbytes=len(uploaded), md5=digest),
         )
 
     def _begin_contact(self, host: Volunteer) -> None:

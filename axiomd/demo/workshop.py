@@ -1,7 +1,8 @@
 """Where the volunteers' jobs are really computed: a few slots, as many as this machine has cores.
 
 The fleet has many more cores on paper. A job that finds no free slot replays an output that was computed earlier in
-this run, for as long as that took.
+this run, for as long as that took, and says that it came from its own seed. Its numbers are a copy then, and no
+evidence of anything. But an equal seed always gives equal numbers, as it does where everybody computes.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from axiomd.demo import children
+from axiomd.demo import children, content
 from axiomd.demo.backend_lib import dir_hier_path
 from axiomd.demo.config import Config
 from axiomd.demo.project import INPUT_FILE, OUTPUT_FILE
+from experiments.kit.naming import parse_workunit_name
 
 TIME_LIMIT_S = 60.0
 TIME_LIMIT_EXCEEDED = 197  # exit status that BOINC's client gives then
@@ -43,6 +45,12 @@ class Task:
     wu_name: str
     result_name: str
     input_name: str
+
+    @property
+    def seed(self) -> int | None:
+        """The seed that the workunit's name says."""
+        name = parse_workunit_name(self.wu_name)
+        return name.seed if name else None
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,7 @@ class Workshop:
     computed: int = 0
     replayed: int = 0
     _outputs: dict[str, list[Output]] = field(default_factory=dict)
+    _of_seed: dict[tuple[str, int | None], Output] = field(default_factory=dict)  # whose numbers a seed has
     _running: list[Run] = field(default_factory=list)
     _seen: set[str] = field(default_factory=set)
     _started: int = 0
@@ -88,12 +97,21 @@ class Workshop:
     def start(self, task: Task) -> Run | None:
         """Begin a task; None while it has to wait for a slot, or for an output to replay."""
         self._seen.add(task.input_name)
+        if (known := self._of_seed.get((task.input_name, task.seed))) is not None:
+            return Run(task, time.monotonic(), replay=known)
+        if any((run.task.input_name, run.task.seed) == (task.input_name, task.seed) for run in self._running):
+            return None  # its numbers are being computed
         if len(self._running) < self.slots and self._deserves_slot(task):
             return self._compute(task)
         outputs = self._outputs.get(task.input_name)
         if not outputs:
             return None
-        return Run(task, time.monotonic(), replay=self._rng.choice(outputs))
+        return Run(task, time.monotonic(), replay=self._remember(task, self._rng.choice(outputs)))
+
+    def _remember(self, task: Task, output: Output) -> Output:
+        if task.seed is not None:
+            self._of_seed[task.input_name, task.seed] = output
+        return output
 
     def _deserves_slot(self, task: Task) -> bool:
         """Inputs without any output come first, one slot each: only then every job finds something to replay."""
@@ -107,7 +125,9 @@ class Workshop:
             if elapsed_s < run.replay.elapsed_s:
                 return None
             self.replayed += 1
-            return Output(run.replay.content, elapsed_s, replayed=True)
+            seed = run.task.seed
+            replayed = run.replay.content if seed is None else content.with_seed(run.replay.content, seed)
+            return Output(replayed, elapsed_s, replayed=True)
         return self._collect(run, elapsed_s)
 
     def drop(self, run: Run) -> None:
@@ -151,13 +171,14 @@ class Workshop:
                 return None
             exit_status = TIME_LIMIT_EXCEEDED
         children.kill(run.process)
-        content = b""
+        computed = b""
         if exit_status == 0 and (run.slot / OUTPUT_FILE).exists():
-            content = (run.slot / OUTPUT_FILE).read_bytes()
+            computed = (run.slot / OUTPUT_FILE).read_bytes()
         stderr = (run.slot / "stderr.txt").read_text(encoding="utf-8", errors="replace")[-LONGEST_STDERR:]
-        output = Output(content, elapsed_s, exit_status, stderr)
+        output = Output(computed, elapsed_s, exit_status, stderr)
         self.computed += 1
-        if content:
+        if computed:
+            self._remember(run.task, output)
             self._outputs.setdefault(run.task.input_name, []).append(output)
         self._leave(run)
         return output

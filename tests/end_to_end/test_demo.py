@@ -39,6 +39,7 @@ FAULTS = {
     "silent_host",
     "late_host",
     "failing_host",
+    "cheating_host",
     "orphaned_flags",
     "dead_target",
     "stalled_workunit",
