@@ -19,26 +19,34 @@ from axiomd.boinc.project import Project
 from axiomd.bus import Bus
 from axiomd.errors import DatabaseUnavailable, Fenced
 from axiomd.events import Event, StuckCase, StuckReason
-from axiomd.gateways import http
+from axiomd.gateways import http, report_file
 from axiomd.gateways.inside import Inside
 from axiomd.gateways.mqtt import Mqtt
 from axiomd.handlers.abort import AbortHandler
 from axiomd.handlers.assimilate import AssimilateHandler
 from axiomd.handlers.audit import AuditHandler
-from axiomd.handlers.cancel import EXPERIMENT_ENDED, CancelHandler
+from axiomd.handlers.breaker import BreakerHandler
+from axiomd.handlers.cancel import EXPERIMENT_ENDED, EXPERIMENT_STOPPED, CancelHandler
+from axiomd.handlers.cores import CoresHandler
 from axiomd.handlers.credit import CreditHandler
 from axiomd.handlers.exclude import ExcludeHandler
 from axiomd.handlers.handler import Handler, Planned
+from axiomd.handlers.harvest import HarvestHandler, announce_harvest
 from axiomd.handlers.hosts import HostsHandler, NoticeHandler
 from axiomd.handlers.prune import PruneHandler
 from axiomd.handlers.repair import LOST_REPORT, RepairHandler, ReportsHandler
+from axiomd.handlers.report import ReportHandler
+from axiomd.handlers.retire import RetireHandler
+from axiomd.handlers.sizing import SizingHandler
+from axiomd.handlers.stop import StopHandler
 from axiomd.handlers.topup import TopupHandler
+from axiomd.handlers.verify import VerifyHandler
 from axiomd.interventions import registry
 from axiomd.interventions.intervention import Ground
 from axiomd.interventions.registry import Interventions
 from axiomd.opening import check_ready, give_back, open_database, read_project
 from axiomd.policies.credit import Delay, Refusal
-from axiomd.science.catalogue import read_catalogue
+from axiomd.science.catalogue import CatalogueEntry, deployed, read_catalogue
 from axiomd.settings import Settings
 from axiomd.store import tables
 from axiomd.store.database import Contention, Database, LoginRefused
@@ -48,14 +56,19 @@ from axiomd.views.status import status
 from axiomd.watchers.audit import Audits
 from axiomd.watchers.completed_results import Backlog, CompletedResults
 from axiomd.watchers.daemons import Daemons
+from axiomd.watchers.disagreements import Disagreements
 from axiomd.watchers.excluded_hosts import ExcludedHosts
 from axiomd.watchers.experiments import Experiments
+from axiomd.watchers.failing_experiments import FailingExperiments
 from axiomd.watchers.failing_hosts import FailingHosts
+from axiomd.watchers.findings import Findings
 from axiomd.watchers.guard_rails import GuardRails
 from axiomd.watchers.hosts import Hosts
 from axiomd.watchers.idle_cores import IdleCores
+from axiomd.watchers.limits import Limits
 from axiomd.watchers.lost_reports import LostReports
 from axiomd.watchers.old_entries import OldEntries
+from axiomd.watchers.report import ReportFile
 from axiomd.watchers.stuck_tasks import StuckTasks
 from axiomd.watchers.stuck_workunits import StuckWorkunits
 from axiomd.watchers.unwanted_jobs import UnwantedJobs
@@ -90,15 +103,23 @@ class Axiomd:
 
     async def once(self) -> int:
         """Look once and react until all is done; how many events there were."""
-        async with asyncio.TaskGroup() as group:
-            worker = group.create_task(self.bus.run(), name="bus")
-            seen = 0
-            for watcher in self.watchers:
-                seen += await poll_once(watcher, self.database, self.bus)
-                await self.bus.settle()
-            await self.bus.stop()
-            await worker
+        try:
+            async with asyncio.TaskGroup() as group:
+                worker = group.create_task(self.bus.run(), name="bus")
+                seen = 0
+                for watcher in self.watchers:
+                    seen += await poll_once(watcher, self.database, self.bus)
+                    await self.bus.settle()
+                await self.bus.stop()
+                await worker
+        finally:
+            await self.close()
         return seen
+
+    async def close(self) -> None:
+        """Let go of what the handlers hold beside the database."""
+        for handler in self.handlers:
+            await handler.close()
 
     async def plan(self) -> list[Planned]:
         """Say what the daemon would change now, by the very code that would change it."""
@@ -115,44 +136,115 @@ class Axiomd:
                     for handler in handlers if same else ():
                         for start in range(0, len(same), handler.most):
                             planned += await handler.plan(same[start : start + handler.most])
+        await self.close()
         return planned
 
 
 def build(settings: Settings, database: Database, project: Project) -> Axiomd:
-    """Wire watchers and handlers, as far as the settings enable them."""
-    watchers: list[Watcher] = [Hosts(database, settings), Daemons(database, settings)]
-    handlers: list[Handler] = [HostsHandler(database), NoticeHandler()]
-    catalogue = read_catalogue(settings.daemon.catalogue)
-    watchers += [Backlog(database, project, settings), GuardRails(database, settings)]
-    watchers += [FailingHosts(database, project, settings), Experiments(database, settings, catalogue)]
+    """Wire watchers and handlers, as far as the settings enable them.
+
+    Their order is that in which `once` asks: what one reaction leaves behind is seen by those after it.
+    """
+    axiomd = _Parts(settings, database, project, read_catalogue(settings.daemon.catalogue))
+    axiomd.watchers += [
+        Hosts(database, settings),
+        Daemons(database, settings),
+        Backlog(database, project, settings),
+        GuardRails(database, settings),
+        Experiments(database, settings, axiomd.catalogue),
+    ]
+    axiomd.handlers += [HostsHandler(database), NoticeHandler()]
     if settings.credit.enabled:
-        watchers.append(CompletedResults(database, project, settings))
-        handlers.append(CreditHandler(database, project, settings))
-        if settings.intake.mode == "assimilator":
-            handlers.append(AssimilateHandler(database, settings))
+        _add_intake(axiomd)
+    _add_judgement(axiomd)
+    _add_upkeep(axiomd)
+    _add_work(axiomd)
+    _add_record(axiomd)
+    return Axiomd(settings, database, project, axiomd.watchers, axiomd.handlers)
+
+
+@dataclass
+class _Parts:
+    """What is being wired."""
+
+    settings: Settings
+    database: Database
+    project: Project
+    catalogue: dict[str, CatalogueEntry]
+    watchers: list[Watcher] = field(default_factory=list)
+    handlers: list[Handler] = field(default_factory=list)
+
+
+def _add_intake(parts: _Parts) -> None:
+    """Finished results: paid, harvested, assimilated."""
+    settings, database, project = parts.settings, parts.database, parts.project
+    parts.watchers.append(CompletedResults(database, project, settings))
+    parts.handlers.append(CreditHandler(database, project, settings))
+    if settings.harvests:
+        parts.handlers.append(HarvestHandler(database, project, settings, parts.catalogue))
+    if settings.intake.mode == "assimilator":
+        parts.handlers.append(AssimilateHandler(database, settings))
+
+
+def _add_judgement(parts: _Parts) -> None:
+    """What the results say of experiments, hosts and claims."""
+    settings, database = parts.settings, parts.database
+    # The experiments before the hosts: a failing script condemns no host. Disputes before idle cores and exclusions.
+    parts.watchers += [FailingExperiments(database, settings), FailingHosts(database, settings)]
+    if settings.failures.enabled:
+        parts.handlers += [StopHandler(database, parts.project, settings), BreakerHandler(database, settings)]
+    if settings.verification.enabled and settings.harvests:
+        made = settings.experiments if settings.topup.enabled else {}
+        versions = {name: deployed(name, one, parts.catalogue).version for name, one in made.items()}
+        parts.watchers.append(Disagreements(database, settings, versions))
+        parts.handlers.append(VerifyHandler(database, settings, versions))
+    # Before the jobs that nobody wants: an experiment that has its answer is retired in the same round.
+    parts.watchers.append(Findings(database, settings, parts.catalogue))
+    parts.handlers.append(RetireHandler(database, settings))
+
+
+def _add_upkeep(parts: _Parts) -> None:
+    """What is stuck, and who is excluded."""
+    settings, database, project = parts.settings, parts.database, parts.project
     # What is stuck is looked for in any case, for the metrics; whether it is mended is another matter.
-    watchers.append(StuckTasks(database, project, settings))
+    parts.watchers.append(StuckTasks(database, project, settings))
     if settings.abort.enabled:
-        watchers.append(UnwantedJobs(database, project, settings))
-        handlers += [AbortHandler(database, settings), CancelHandler(database, settings)]
+        parts.watchers.append(UnwantedJobs(database, project, settings))
+        parts.handlers += [AbortHandler(database, settings), CancelHandler(database, settings)]
     if settings.repair.enabled:
         # Before the stuck workunits: one that waits for a lost report isn't stuck once that is back.
-        watchers.append(LostReports(database, project, settings))
-        handlers += [ReportsHandler(database, settings), RepairHandler(database, project, settings)]
-    watchers.append(StuckWorkunits(database, project, settings))
+        parts.watchers.append(LostReports(database, project, settings))
+        parts.handlers += [ReportsHandler(database, settings), RepairHandler(database, project, settings)]
+    parts.watchers.append(StuckWorkunits(database, project, settings))
     if settings.hosts.exclusion_lowers_quota:
-        watchers.append(ExcludedHosts(database, project, settings))
-        handlers.append(ExcludeHandler(database, project, settings))
-    watchers.append(IdleCores(database, project, settings))
+        parts.watchers.append(ExcludedHosts(database, project, settings))
+        parts.handlers.append(ExcludeHandler(database, project, settings))
+
+
+def _add_work(parts: _Parts) -> None:
+    """New jobs for idle cores, and how large they are declared."""
+    settings, database, project = parts.settings, parts.database, parts.project
+    parts.watchers.append(IdleCores(database, project, settings))
+    parts.handlers.append(CoresHandler(database, settings))
     if settings.topup.enabled and settings.experiments:
-        handlers.append(TopupHandler(database, project, settings, catalogue))
+        parts.handlers.append(TopupHandler(database, project, settings, parts.catalogue))
+        if settings.harvests and settings.sizing.enabled:
+            parts.watchers.append(Limits(database, settings))
+            parts.handlers.append(SizingHandler(database, settings))
+
+
+def _add_record(parts: _Parts) -> None:
+    """The report, the journal's age, the audit."""
+    settings, database = parts.settings, parts.database
+    if file := settings.report.file:
+        parts.watchers.append(ReportFile(settings, file))
+        parts.handlers.append(ReportHandler(settings, report_file.writer(settings, file)))
     if settings.journal.keep_s:
-        watchers.append(OldEntries(database, settings))
-        handlers.append(PruneHandler(database, settings))
+        parts.watchers.append(OldEntries(database, settings))
+        parts.handlers.append(PruneHandler(database, settings))
     if settings.audit.interval_s:
-        watchers.append(Audits(database, settings))
-        handlers.append(AuditHandler(database, settings))
-    return Axiomd(settings, database, project, watchers, handlers)
+        parts.watchers.append(Audits(database, settings))
+        parts.handlers.append(AuditHandler(database, settings))
 
 
 async def run(settings: Settings) -> None:
@@ -174,7 +266,7 @@ async def run(settings: Settings) -> None:
         address = ""
         if settings.http.enabled:
             address = await stack.enter_async_context(
-                http.serve(settings.http, health.obstacles, inside, settings.alerts)
+                http.serve(settings.http, health.obstacles, inside, settings.alerts, settings.report.file)
             )
         if not await _wait_for(database, stop):
             return
@@ -207,6 +299,7 @@ def announce(axiomd: Axiomd) -> None:
     for reason in StuckReason:
         metrics.TASKS_ABORTED.labels(reason.value)
     metrics.TASKS_ABORTED.labels(EXPERIMENT_ENDED)
+    metrics.TASKS_ABORTED.labels(EXPERIMENT_STOPPED)
     for case in (*StuckCase, LOST_REPORT):
         metrics.FLAGS_REPAIRED.labels(str(case))
     for experiment in (*axiomd.settings.experiments, metrics.OTHER):
@@ -218,6 +311,7 @@ def announce(axiomd: Axiomd) -> None:
         metrics.POLL_FAILURES.labels(watcher.name)
     for stream in ("events", "journal", "state", "answers"):
         metrics.MQTT_PUBLISHED.labels(stream)
+    announce_harvest()
     for refusal in Refusal:
         metrics.RESULTS_REFUSED.labels(refusal.value)
     for delay in Delay:
@@ -352,6 +446,7 @@ async def _run_until(stop: asyncio.Event, axiomd: Axiomd, lease: Lease, mqtt: Mq
             for task in unfinished:
                 task.cancel()
             _, unfinished = await asyncio.wait(unfinished, timeout=0.2)
+        await axiomd.close()
     if held:
         await give_back(lease)
 

@@ -26,7 +26,7 @@ def experiments() -> Dashboard:
             ),
             number(
                 "Independent seeds",
-                "Seeds with a canonical result, over all experiments. Two results of one seed count once. If it stands "
+                "Independent seeds, over all experiments. Two results of one seed count once. If it stands "
                 "still while results come in, see what fails.",
                 f"sum({of('job_experiment:axiomd_experiment_seeds:leader')})",
             ),
@@ -54,8 +54,7 @@ def experiments() -> Dashboard:
             ),
             number(
                 "Claims without a verdict",
-                "Claims of the catalogue that no finding settles (setting daemon.findings). `axiomd experiments "
-                "replicate --json` writes findings.",
+                "Claims of the catalogue that the evidence doesn't settle yet. `axiomd findings` says how far each is.",
                 of("job_verdict:axiomd_findings:leader", verdict="open"),
             ),
         ],
@@ -70,7 +69,7 @@ def experiments() -> Dashboard:
             ),
             graph(
                 "Seeds",
-                "Independent seeds with a canonical result. The slope is what the fleet gives to each experiment; to "
+                "Independent seeds. The slope is what the fleet gives to each experiment; to "
                 "change it, change the shares in the settings.",
                 Query(of("job_experiment:axiomd_experiment_seeds:leader"), "{{experiment}}"),
             ),
@@ -84,7 +83,7 @@ def experiments() -> Dashboard:
             graph(
                 "Failed share, six hours",
                 "Share of the results that failed, of 20 or more in six hours. Above the line an experiment wastes "
-                "what volunteers lend: `axiomd intervene abort_experiment`, then read its jobs' stderr.",
+                "what volunteers lend: `axiomd failures` says what fails. Beyond chance, axiomd stops it by itself.",
                 Query(of("job_experiment:axiomd_experiment_failures:ratio_increase6h"), "{{experiment}}"),
                 unit=SHARE,
                 limit=FAILED_SHARE,
@@ -95,10 +94,17 @@ def experiments() -> Dashboard:
                 "What comes in, by experiment. It falls with the fleet, or when an experiment's jobs grew longer.",
                 Query(per_hour(RESULTS, "experiment", outcome="valid"), "{{experiment}}"),
             ),
+            graph(
+                "Output files, an hour",
+                "Results whose output was read, by what was in it. Partial, empty and refused ones count as failures "
+                "of their experiment; undeclared ones are of none that the catalogue has.",
+                Query(per_hour("axiomd_results_harvested_total", "outcome"), "{{outcome}}"),
+                stacked=True,
+            ),
             bars(
                 "Claims, by verdict",
-                "Claims of the catalogue by the verdict of the findings. docs/experiments.md tells what each means, "
-                "and of which claim it is said.",
+                "Claims of the catalogue by verdict. docs/findings.md tells what each means, `axiomd findings` of "
+                "which claim it is said.",
                 Query(of("job_verdict:axiomd_findings:leader"), "{{verdict}}"),
             ),
         ],

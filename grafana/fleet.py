@@ -78,8 +78,8 @@ def fleet() -> Dashboard:
             ),
             graph(
                 "Hosts",
-                "Hosts by state. Stale ones went silent; failing ones only return errors: `axiomd hosts` and `axiomd "
-                "explain host ID` say which, `axiomd intervene exclude_host` keeps work from one.",
+                "Hosts by state. Stale ones went silent; failing ones get no jobs for a while: `axiomd hosts --state "
+                "failing` says which and why, `axiomd intervene exclude_host` keeps work from one for good.",
                 Query(of("job_state:axiomd_hosts:leader"), "{{state}}"),
             ),
             graph(

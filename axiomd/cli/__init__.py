@@ -6,7 +6,21 @@ import sys
 
 import typer
 
-from axiomd.cli import configuration, experiments, explain, inspection, intervene, listing, metrics, operation, undo
+from axiomd.cli import (
+    configuration,
+    experiments,
+    explain,
+    export,
+    failures,
+    findings,
+    inspection,
+    intervene,
+    listing,
+    metrics,
+    operation,
+    report,
+    undo,
+)
 from axiomd.errors import AxiomdError
 
 app = typer.Typer(
@@ -19,12 +33,16 @@ app = typer.Typer(
 operation.add_to(app)
 inspection.add_to(app)
 listing.add_to(app)
+findings.add_to(app)
+export.add_to(app)
+failures.add_to(app)
 undo.add_to(app)
 intervene.add_to(app)
 explain.add_to(app)
 configuration.add_to(app)
 experiments.add_to(app)
 metrics.add_to(app)
+report.add_to(app)
 
 
 def main() -> None:

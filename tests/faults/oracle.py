@@ -2,7 +2,8 @@
 
 Each result that deserves pay has its granted_credit and one row in axiomd's ledger, and each other has neither; who got
 it is whom it belonged to at that very moment (the witness of tests/faults/project.py saw it); the totals are the sums;
-each job that top-up meant to make is there once under its name.
+each job that top-up meant to make is there once under its name; each final result was harvested once, with all that
+hangs on it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,37 @@ from tests.faults.project import FAILURE_MIN_S, FAILURES, TIERS, Project
 
 KINDS = {1: "host", 2: "user", 3: "team"}
 MADE = 1  # axiomd_job.state
+
+COPY = "job.workunit_name REGEXP '-b[0-9]+v[0-9]+-s[0-9]+$'"
+"""A verification copy, which has the seed of another job."""
+
+HARVEST = {
+    "results marked as harvested without a measurement": "SELECT COUNT(*) AS n FROM axiomd_result a"
+    " LEFT JOIN axiomd_measurement m ON m.result_id = a.result_id WHERE a.harvest_mark = 2 AND m.result_id IS NULL",
+    "measurements whose mark isn't closed": "SELECT COUNT(*) AS n FROM axiomd_measurement m"
+    " LEFT JOIN axiomd_result a ON a.result_id = m.result_id WHERE COALESCE(a.harvest_mark, 0) <> 2",
+    "paid results of an experiment that weren't harvested": "SELECT COUNT(*) AS n FROM axiomd_ledger l"
+    " LEFT JOIN axiomd_measurement m ON m.result_id = l.result_id WHERE m.result_id IS NULL",
+}
+GOOD = "outcome IN (1, 6)"
+SUMS = {
+    "results in the tallies": (
+        "SELECT SUM(results) AS n FROM axiomd_tally",
+        "SELECT COUNT(*) AS n FROM axiomd_measurement",
+    ),
+    "failures in the tallies": (
+        "SELECT SUM(failures) AS n FROM axiomd_tally",
+        f"SELECT COUNT(*) AS n FROM axiomd_measurement WHERE NOT {GOOD}",
+    ),
+    "failures by fingerprint": (
+        "SELECT SUM(results) AS n FROM axiomd_failure",
+        "SELECT COUNT(*) AS n FROM axiomd_measurement WHERE failure_id > 0",
+    ),
+    "independent results": (
+        "SELECT COUNT(*) AS n FROM axiomd_replicate",
+        f"SELECT COUNT(DISTINCT experiment, version, seed) AS n FROM axiomd_measurement WHERE {GOOD}",
+    ),
+}
 
 UNVALIDATED = (
     "SELECT COUNT(*) AS n FROM result r JOIN workunit w ON w.id = r.workunitid"
@@ -55,6 +87,9 @@ def unfinished(connection: Connection) -> list[str]:
         "results with an open mark that are final": "SELECT COUNT(*) AS n FROM axiomd_result a JOIN result r"
         " ON r.id = a.result_id WHERE a.credit_mark = 0 AND r.server_state = 5 AND r.outcome <> 4"
         " AND NOT (r.outcome = 1 AND r.validate_state IN (0, 3, 4))",
+        "results that are to be harvested": "SELECT COUNT(*) AS n FROM axiomd_result a JOIN result r"
+        " ON r.id = a.result_id WHERE a.harvest_mark = 1 AND r.server_state = 5 AND r.outcome <> 4"
+        " AND NOT (r.outcome = 1 AND r.validate_state IN (0, 3, 4))",
         "jobs that were meant and aren't there": "SELECT COUNT(*) AS n FROM axiomd_job WHERE state = 0",
         "targeted jobs without target": "SELECT COUNT(*) AS n FROM workunit w WHERE transitioner_flags = 2"
         " AND assimilate_state = 0 AND error_mask = 0 AND canonical_resultid = 0"
@@ -75,6 +110,7 @@ def problems(connection: Connection, project: Project) -> list[str]:
         *_totals(connection, ledger, project),
         *_journal(connection, ledger),
         *_jobs(connection),
+        *_harvest(connection),
     ]
 
 
@@ -180,9 +216,21 @@ def _jobs(connection: Connection) -> Iterator[str]:
     yield from (f"job {name}: {job}, and no such workunit" for name, job in jobs.items())
     entries = rows.select(
         connection,
-        "SELECT j.id, j.changes, COUNT(job.workunit_name) AS jobs, COUNT(DISTINCT job.seed) AS seeds"
+        "SELECT j.id, j.changes, COUNT(job.workunit_name) AS jobs,"
+        f" COUNT(DISTINCT IF({COPY}, NULL, job.seed)) AS seeds, COALESCE(SUM({COPY}), 0) AS copies"
         " FROM axiomd_journal j LEFT JOIN axiomd_job job ON job.journal_id = j.id WHERE j.kind = 'topup' GROUP BY j.id",
     )
     for entry in entries:
-        if not entry["changes"] == entry["jobs"] == entry["seeds"]:
+        if not entry["changes"] == entry["jobs"] == entry["seeds"] + entry["copies"]:
             yield f"journal entry {entry['id']} of topup: {entry}"
+
+
+def _harvest(connection: Connection) -> Iterator[str]:
+    """Each mark of the harvest against its measurement, and the measurements against all that is counted of them."""
+    for what, query in HARVEST.items():
+        if count := rows.select(connection, query)[0]["n"]:
+            yield f"{count} {what}"
+    for what, (one, other) in SUMS.items():
+        counted, found = (int(rows.select(connection, query)[0]["n"] or 0) for query in (one, other))
+        if counted != found:
+            yield f"{what}: {counted}, and the measurements say {found}"

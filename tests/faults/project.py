@@ -25,6 +25,8 @@ from axiomd.demo.operations import free_port
 HOSTS, USERS, TEAMS = 24, 8, 3
 DELAY_BOUND_S = 6
 EXPERIMENT = "micro_scaling_laws"
+VERSION = 901
+"""None that the catalogue has: volunteers report without output files, which are not missed then."""
 INPUT = "wu_faults.json"
 USER = "axiomd"
 """The daemon's user in MariaDB: so its transactions can be told from BOINC's."""
@@ -88,6 +90,7 @@ cap = 100000
 timeout_s = 20.0
 
 [experiments.{EXPERIMENT}]
+version = {VERSION}
 target = 1000000
 memory = 100000000
 inputs = ["{INPUT}"]

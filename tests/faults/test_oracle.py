@@ -32,6 +32,10 @@ DAMAGE = {
     "job given up": "UPDATE axiomd_job SET state = 2 LIMIT 1",
     "job assigned twice": "INSERT INTO assignment (create_time, target_id, target_type, multi, workunitid, resultid)"
     " SELECT 0, target_id, 1, 0, workunitid, 0 FROM assignment LIMIT 1",
+    "harvested without a measurement": "DELETE FROM axiomd_measurement WHERE result_id = 7",
+    "a tally ahead": "UPDATE axiomd_tally SET results = results + 1 LIMIT 1",
+    "an independent result lost": "DELETE FROM axiomd_replicate LIMIT 1",
+    "a harvest begun anew": "UPDATE axiomd_result SET harvest_mark = 1 WHERE result_id = 7",
     "job without target": "DELETE FROM assignment LIMIT 1",
 }
 

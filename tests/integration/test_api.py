@@ -42,13 +42,19 @@ def judge(world: World, host: int, *, live: bool = True) -> int:
 QUOTA = (
     "INSERT INTO host_app_version (host_id, app_version_id, max_jobs_per_day, consecutive_valid, n_jobs_today, "
     "pfc_n, pfc_avg, et_n, et_avg, et_var, et_q, turnaround_n, turnaround_avg, turnaround_var, turnaround_q) "
-    "VALUES (%s, %s, %s, %s, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)"
+    "VALUES (%s, %s, %s, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)"
 )
 
 
-def with_quota(world: World, host: int, jobs: int, *, valid: int = 0) -> int:
-    """Let BOINC send a host so many jobs a core and day, after so many valid results in a row."""
-    world.execute(QUOTA, host, world.app_version_id, jobs, valid)
+def with_quota(world: World, host: int, jobs: int) -> int:
+    """Let BOINC send a host so many jobs a core and day."""
+    world.execute(QUOTA, host, world.app_version_id, jobs)
+    return host
+
+
+def with_breaker(world: World, host: int) -> int:
+    """Open a host's breaker."""
+    world.execute("INSERT INTO axiomd_breaker VALUES (%s, 1, 5, 9, 1, 'memory (7 of 9)', '')", host)
     return host
 
 
@@ -88,6 +94,9 @@ async def test_a_host_without_names(world: World) -> None:
         "last_contact_at": world.now,
         "jobs_in_progress": 1,
         "credit": 12.5,
+        "held_since": None,
+        "held_until": None,
+        "held_reason": "",
     }
 
 
@@ -108,33 +117,38 @@ async def test_hosts_in_every_state(world: World) -> None:
             judge(world, host)
         judge(world, stale, live=False)
         for host in (banned, failing):
-            with_quota(world, host, 3)
-        with_quota(world, good, 3, valid=1)
-        assert (await client.intervene("exclude_host", "x", host=banned))[0] == 200
+            with_breaker(world, host)
+        assert (await client.intervene("exclude_host", "x", host=banned, reason="a cheat"))[0] == 200
         found = {}
+        held: dict[int, tuple[float | None, float | None, str]] = {}
         for state in (None, "live", "stale", "failing", "excluded"):
             code, page = await client.get("/api/v1/hosts", **({"state": state} if state else {}))
             assert (code, page["next"]) == (200, None)
             found[state] = [host["id"] for host in page["hosts"]]
+            held |= {
+                host["id"]: (host["held_since"], host["held_until"], host["held_reason"]) for host in page["hosts"]
+            }
     assert found == {
         None: [live, stale, unknown, excluded, banned, failing, good],
         "live": [live, excluded, banned, failing, good],
         "stale": [stale],
-        "failing": [failing],
+        "failing": [banned, failing],
         "excluded": [excluded, banned],
     }
+    assert held[failing] == (5, 9, "memory (7 of 9)")
+    assert held[excluded] == (None, None, "hosts.exclude, by the settings")
+    assert (held[banned][1:], held[good]) == ((None, "a cheat (by http:127.0.0.1)"), (None, None, ""))
 
 
 @pytest.mark.parametrize("state", [None, "live", "failing", "excluded"])
-async def test_pages_of_hosts_follow_each_other(
-    world: World, state: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("axiomd.views.hosts.LOOKED_AT", 3)
+async def test_pages_of_hosts_follow_each_other(world: World, state: str | None) -> None:
     hosts = [world.host() for _ in range(7)]
     wanted = hosts[2:] if state in {"failing", "excluded"} else hosts
     async with served(world, hosts={"exclude": wanted if state == "excluded" else []}) as client:
         for host in hosts:
-            with_quota(world, judge(world, host), 3, valid=0 if host in wanted else 1)
+            judge(world, host)
+        for host in wanted if state == "failing" else ():
+            with_breaker(world, host)
         narrowed = {"state": state} if state else {}
         found: list[int] = []
         after: int | None = 0
@@ -152,7 +166,7 @@ async def test_experiments_and_how_far_they_are(world: World) -> None:
     world.workunit(name="another-v1-b1-s1")
     world.assignment(world.workunit(transitioner_flags=2), world.host())
     experiments = {EXPERIMENT: {"version": 1, "target": 50, "weight": 2}, "own": {"version": 3, "memory": 1000}}
-    async with served(world, experiments=experiments) as client:
+    async with served(world, experiments=experiments, harvest={"enabled": False}) as client:
         world.execute("INSERT INTO axiomd_experiment (name, version, canonical) VALUES (%s, 1, 17)", EXPERIMENT)
         assert (await client.intervene("retire_experiment", "r", experiment="own"))[0] == 200
         code, found = await client.get("/api/v1/experiments")
@@ -161,6 +175,7 @@ async def test_experiments_and_how_far_they_are(world: World) -> None:
     assert first.pop("question")
     assert first == {
         "name": EXPERIMENT, "version": 1, "weight": 2, "target": 50, "seeds": 17, "jobs_under_way": 3, "ended": None,
+        "hosts": 0, "users": 0, "platforms": [], "discounted": {},
     }  # fmt: skip
     assert (second["version"], second["question"], second["jobs_under_way"], second["ended"]) == (3, "", 0, "retired")
 
@@ -184,13 +199,21 @@ async def test_findings_page_by_page(world: World) -> None:
     assert none == {"findings": [], "next": None}
 
 
-async def test_findings_of_a_file_that_is_none_are_a_problem_without_its_path(world: World) -> None:
-    path = world.folder / "findings.json"
-    path.write_text("[{]")
-    async with served(world, daemon={"findings": path}) as client:
-        code, found = await client.get("/api/v1/findings")
-    assert code == 500
-    assert str(path) not in found["error"]
+async def test_failures_of_an_experiment(world: World) -> None:
+    async with served(world) as client:
+        for number, name in enumerate(("a", "a", "b")):
+            world.execute(
+                "INSERT INTO axiomd_failure (fingerprint, experiment, version, class, place, detail, results, "
+                "first_at, last_at) VALUES (%s, %s, 1, 'KeyError', '', '', %s, 5, 9)",
+                f"{number:016x}", name, number + 1,
+            )  # fmt: skip
+        code, found = await client.get("/api/v1/failures", experiment="a", limit=1)
+        assert (await client.get("/api/v1/failures", since="nan"))[0] == 400
+    assert code == 200
+    assert [(line["fingerprint"][-1], line["class_"], line["results"]) for line in found["failures"]] == [
+        ("1", "KeyError", 2)
+    ]
+    assert (found["fingerprints"], found["results"]) == (2, 3)
 
 
 def journal_of(world: World, kinds: str) -> list[int]:
@@ -613,7 +636,7 @@ async def test_requests_are_counted_by_their_route(world: World) -> None:
 
 # What can go wrong inside.
 
-READS = ["status", "hosts", "hosts/1", "experiments", "findings", "journal", "journal/1", "interventions"]
+READS = ["status", "hosts", "hosts/1", "experiments", "findings", "failures", "journal", "journal/1", "interventions"]
 
 
 async def test_before_the_project_was_read_all_but_the_description_waits() -> None:

@@ -127,7 +127,7 @@ async def test_names_and_labels_follow_the_rules_of_the_house(world: World) -> N
         assert family.documentation
         for sample in family.samples:
             assert set(sample.labels) <= {
-                "state", "reason", "case", "kind", "event", "handler", "watcher", "version", "le",
+                "state", "reason", "case", "kind", "event", "processor", "handler", "watcher", "version", "le",
                 "experiment", "outcome", "verdict", "daemon", "intervention", "source", "status", "route", "code",
                 "stream",
             }  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
 import sys
 from collections import Counter
@@ -19,8 +18,8 @@ from axiomd import metrics
 from axiomd.boinc import fleet
 from axiomd.boinc.daemons import local_host
 from axiomd.bus import Bus
-from axiomd.errors import ProjectError, SettingsError
-from axiomd.events import CoresIdle, DaemonDown, Event, StuckCase, StuckReason
+from axiomd.errors import ProjectError
+from axiomd.events import CoresCounted, CoresIdle, DaemonDown, Event, StuckCase, StuckReason
 from axiomd.science.catalogue import read_catalogue
 from axiomd.sql import render
 from axiomd.store import tables
@@ -71,60 +70,15 @@ def exclude(world: World, host: int) -> None:
     world.execute("INSERT INTO axiomd_excluded VALUES (%s, 1, 'a test', 'cli')", host)
 
 
-def fleet_of_failures(world: World) -> dict[str, int]:
-    """One host of each kind; BOINC's quota is 500."""
-    other_app = world.insert("app", name="other", create_time=world.now)
-    others = world.insert("app_version", appid=other_app, platformid=1, version_num=1)
-    ours = world.app_version_id
-    second = world.insert("app_version", appid=world.app_id, platformid=1, version_num=2)
-    hosts = {
-        "ten failures": [(ours, 490, 0)],
-        "one of two versions": [(ours, 500, 0), (second, 1, 0)],
-        "nine failures": [(ours, 491, 0)],
-        "a valid one since": [(ours, 480, 1)],
-        "good with the other version": [(ours, 1, 0), (second, 500, 7)],
-        "fails for another app": [(others, 1, 0)],
-        "silent": [(ours, 1, 0)],
-        "merged away": [(ours, 1, 0)],
-        "excluded by the settings": [(ours, 1, 0)],
-        "excluded by a person": [(ours, 1, 0)],
-        "new": [],
-    }
-    columns: dict[str, dict[str, int]] = {
-        "silent": {"rpc_time": world.now - 100_000},
-        "merged away": {"userid": 0},
-    }
-    ids = {}
-    for name, versions in hosts.items():
-        ids[name] = world.host(**columns.get(name, {}))
-        for version, quota, valid in versions:
-            world.insert(
-                "host_app_version",
-                host_id=ids[name],
-                app_version_id=version,
-                max_jobs_per_day=quota,
-                consecutive_valid=valid,
-            )
-    return ids
-
-
-async def test_a_host_is_failing_while_it_loses_its_quota_and_nothing_is_valid(world: World) -> None:
-    ids = fleet_of_failures(world)
-    database, project = await world.migrate(world.settings())
-    exclude(world, ids["excluded by a person"])
-    settings = world.settings(hosts={"exclude": [ids["excluded by the settings"], 999]})
-    assert await look(FailingHosts(database, project, settings), world) == []
-    assert shown("hosts", state="failing") == 2  # ten failures, one of two versions
-    patient = world.settings(hosts={"failing_after": 100_000, "exclude": settings.hosts.exclude})
-    await look(FailingHosts(database, project, patient), world)
-    assert shown("hosts", state="failing") == 1  # who is down to the last job is failing in any case
-
-    world.write_config("<daily_result_quota>0</daily_result_quota>")
-    config = (world.folder / "config.xml").read_text()
-    (world.folder / "config.xml").write_text(config.replace("<daily_result_quota>500</daily_result_quota>", ""))
-    await looked(world, FailingHosts)
-    assert shown("hosts", state="failing") == 0  # without a quota there is nothing to lose
-
+async def test_hosts_are_failing_while_their_breaker_is_not_closed_and_excluded_by_whom_ever(world: World) -> None:
+    mine, theirs = world.host(), world.host()
+    settings = world.settings(hosts={"exclude": [mine, 999]})
+    database, _ = await world.migrate(settings)
+    exclude(world, theirs)
+    for host, state in ((7, 0), (8, 1), (9, 2)):
+        world.execute("INSERT INTO axiomd_breaker VALUES (%s, %s, 1, 2, 1, 'memory', 'no-v1-b1-s1')", host, state)
+    await look(FailingHosts(database, settings), world)
+    assert shown("hosts", state="failing") == 2
     await look(Hosts(database, settings), world)
     assert shown("hosts", state="excluded") == 3
 
@@ -137,12 +91,13 @@ async def test_busy_and_idle_cores_are_all_cores_but_those_of_excluded_hosts(wor
     settings = world.settings(hosts={"exclude": [mine]})
     database, project = await world.migrate(settings)
     exclude(world, theirs)
-    (event,) = await look(IdleCores(database, project, settings), world)
+    counted, event = await look(IdleCores(database, project, settings), world)
+    assert counted == CoresCounted(3, 14, 9)
     assert event == CoresIdle(14, 9, ((busy, 1), (idle, 8)))
     assert (shown("cores"), shown("cores_idle"), shown("cores_busy")) == (14, 9, 5)
 
     doubled = world.settings(hosts={"exclude": [mine]}, topup={"jobs_per_core": 2})
-    (event,) = await look(IdleCores(database, project, doubled), world)
+    _, event = await look(IdleCores(database, project, doubled), world)
     assert event == CoresIdle(14, 21, ((busy, 5), (idle, 16)))
     assert (shown("cores"), shown("cores_idle"), shown("cores_busy")) == (14, 9, 5)
 
@@ -171,18 +126,6 @@ async def test_workunits_that_wait_are_counted_by_boincs_indexes_alone(world: Wo
         (step,) = world.rows("EXPLAIN " + render(fleet.SQL[statement], {"app_ids": [world.app_id]}))
         assert (step["key"], "Using index" in step["Extra"]) == (index, True)
         assert step["type"] in {"ref", "range"}
-
-
-async def test_failing_hosts_are_found_in_one_pass_along_an_index(world: World) -> None:
-    await world.migrate(world.settings())
-    fleet_of_failures(world)
-    versions = [world.app_version_id, world.app_version_id + 2]
-    parameters = {"app_versions": versions, "live_since": 0, "most_jobs": 490, "excluded": [0]}
-    steps = world.rows("EXPLAIN " + render(fleet.SQL["failing_hosts"], parameters))
-    by_table = {step["table"]: step for step in steps}
-    assert (by_table["h"]["type"], by_table["h"]["key"]) == ("eq_ref", "PRIMARY")
-    assert (by_table["v"]["key"], by_table["o"]["type"], by_table["o"]["key"]) == ("hap", "ref", "hap")
-    assert not any("filesort" in step["Extra"] or "temporary" in step["Extra"] for step in steps)
 
 
 def stuck_work(world: World) -> None:
@@ -252,18 +195,22 @@ async def test_the_eyes_see_also_where_no_handler_repairs(world: World) -> None:
     assert world.rows("SELECT * FROM workunit") == before
 
 
-async def test_results_dealt_with_by_experiment_and_how_they_ended(world: World) -> None:
+@pytest.mark.parametrize("harvests", [True, False])
+async def test_results_dealt_with_by_experiment_and_how_they_ended(world: World, *, harvests: bool) -> None:
     host = world.host()
-    chaos, lottery = {"name": "edge_of_chaos-v1-b1-s1"}, {"name": "lottery_ticket-v1-b1-s1"}
+    # Of versions that the catalogue doesn't have: no output files are missed.
+    chaos, lottery = {"name": "edge_of_chaos-v901-b1-s1"}, {"name": "lottery_ticket-v901-b1-s1"}
     failed = {"outcome": 3, "exit_status": 1, "validate_state": 0}
     world.valid_result(host, workunit=chaos)
     for number, columns in enumerate((failed, failed, {"validate_state": 2}, {"outcome": 3, "exit_status": 202})):
-        world.valid_result(host, workunit={"name": f"edge_of_chaos-v2-b1-s{number}"}, **columns)
-    world.valid_result(host, workunit={"name": "edge_of_chaos-v1-b2-s9", "error_mask": 16}, outcome=5)
+        world.valid_result(host, workunit={"name": f"edge_of_chaos-v902-b1-s{number}"}, **columns)
+    world.valid_result(host, workunit={"name": "edge_of_chaos-v901-b2-s9", "error_mask": 16}, outcome=5)
     world.valid_result(host, workunit=lottery)
     world.valid_result(host, workunit={"name": "made by hand"}, **failed)
     before = series_by_outcome()
-    axiomd = await world.axiomd(experiments={"edge_of_chaos": {}}, topup={"enabled": False})
+    axiomd = await world.axiomd(
+        experiments={"edge_of_chaos": {}}, topup={"enabled": False}, harvest={"enabled": harvests}
+    )
     await axiomd.once()
     await axiomd.once()
     assert series_by_outcome() - before == Counter(
@@ -271,8 +218,9 @@ async def test_results_dealt_with_by_experiment_and_how_they_ended(world: World)
             ("edge_of_chaos", "valid"): 1,
             ("edge_of_chaos", "failed"): 3,
             ("other", "valid"): 1,
-            ("other", "failed"): 1,
         }
+        # The harvest leaves alone what isn't named as an experiment's.
+        | ({} if harvests else {("other", "failed"): 1})
     )
 
 
@@ -361,7 +309,8 @@ async def test_a_daemon_taken_out_of_the_list_leaves_no_series(world: World) -> 
 
 
 async def experiments(world: World, names: Sequence[str], **daemon: Any) -> Experiments:
-    settings = world.settings(experiments={name: {"target": 50} for name in names}, daemon=daemon)
+    off = {"enabled": False}
+    settings = world.settings(experiments={name: {"target": 50} for name in names}, daemon=daemon, harvest=off)
     database, _ = await world.migrate(settings)
     return Experiments(database, settings, CATALOGUE)
 
@@ -383,30 +332,6 @@ async def test_how_far_the_experiments_of_the_settings_are(world: World) -> None
     assert shown("experiment_seeds", experiment="spectral_dynamics") is None  # not of the settings
     assert shown("experiment_ended", experiment="edge_of_chaos") == 1
     assert shown("experiment_ended", experiment="lottery_ticket") == 0  # another version of it has ended
-
-
-async def test_findings_by_verdict(world: World) -> None:
-    claims = [(entry.name, claim.name) for entry in CATALOGUE.values() for claim in entry.claims]
-    await look(await experiments(world, []), world)
-    none_yet = series("findings", "verdict")
-    assert (none_yet["open"], none_yet["reproduced"], sum(none_yet.values())) == (len(claims), 0, len(claims))
-
-    path = world.folder / "findings.json"
-    numbers = {"seeds": 8, "supported": 8, "contradicted": 0, "effect": 1.0, "interval": [0.5, 1.5]}
-    numbers |= {"quantity": 2.0, "control": 1.0, "control_effect": 0.5}
-    rows = [
-        {"experiment": experiment, "claim": claim, "verdict": verdict, **numbers}
-        for (experiment, claim), verdict in zip(claims, ["reproduced", "reproduced", "direction only"], strict=False)
-    ]
-    path.write_text(json.dumps(rows))
-    watcher = await experiments(world, [], findings=path)
-    await look(watcher, world)
-    found = series("findings", "verdict")
-    assert (found["reproduced"], found["direction only"], found["open"]) == (2, 1, len(claims) - 3)
-    path.write_text("not JSON")
-    with pytest.raises(SettingsError, match=r"daemon\.findings: .*findings\.json"):
-        await look(watcher, world)
-    assert series("findings", "verdict") == found
 
 
 async def test_one_round_of_the_daemon_shows_every_gauge_of_the_fleet_and_the_experiments(world: World) -> None:
