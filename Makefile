@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test faults lint bench replicate dashboards lock clean
+.PHONY: demo test faults lint bench replicate dashboards report-example lock clean
 demo: .venv/run.stamp
 	@tools/need-programs mariadbd mariadb mariadb-install-db >&2
 	@exec $(BIN)/axiomd demo $(ARGS)
@@ -37,6 +37,11 @@ replicate: .venv/run.stamp
 dashboards: .venv/test.stamp
 	@tools/need-programs mariadbd mariadb mariadb-install-db prometheus
 	OPENBLAS_NUM_THREADS=1 PATH="$(CURDIR)/.tools/bin:$$PATH" $(BIN)/python -m grafana --figures docs/figures
+
+# The example in docs/ of what `axiomd report` writes: a minute of the demo.
+report-example: .venv/run.stamp
+	@tools/need-programs mariadbd mariadb mariadb-install-db
+	PATH="$(CURDIR)/.tools/bin:$$PATH" $(BIN)/axiomd demo --duration 60 --seed 11 --report docs/report-example.html
 
 .venv/run.stamp: requirements/run.txt pyproject.toml tools/make-venv
 	@tools/make-venv $(PYTHON) run >&2

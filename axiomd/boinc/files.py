@@ -52,7 +52,7 @@ class TooLarge(OutputError):  # noqa: N818
 class Unreadable(OutputError):  # noqa: N818
     """The disk, or a right, is in the way: another time it may work. `reason` is the system's word, such as EIO."""
 
-    def __init__(self, path: Path, error: OSError) -> None:
+    def __init__(self, path: str | Path, error: OSError) -> None:
         super().__init__(f"{path}: {error.strerror}; axiomd's user must be able to read the upload folder")
         self.reason = errno.errorcode.get(error.errno or 0, "unknown")
 
@@ -68,7 +68,7 @@ def output_names(xml_doc_out: str) -> list[str]:
     return names
 
 
-def upload_path(upload_dir: Path, fanout: int, name: str) -> Path:
+def upload_path(upload_dir: str | Path, fanout: int, name: str) -> str:
     """Give where BOINC keeps an uploaded file. fanout: `uldl_dir_fanout`, 0 for one flat folder. Raises BadName."""
     try:
         content = name.encode("utf-8")
@@ -77,12 +77,12 @@ def upload_path(upload_dir: Path, fanout: int, name: str) -> Path:
     if not 0 < len(content) <= LONGEST_NAME or name.startswith(".") or "/" in name or ".." in name or "\0" in name:
         raise BadName(f"no output file is named {name[:60]!a}")
     if not fanout:
-        return upload_dir / name
+        return f"{upload_dir}/{name}"
     number = int(hashlib.md5(content, usedforsecurity=False).hexdigest()[1:8], 16)
-    return upload_dir / f"{number % fanout:x}" / name
+    return f"{upload_dir}/{number % fanout:x}/{name}"
 
 
-def read_file(path: Path, max_bytes: int) -> bytes:
+def read_file(path: str | Path, max_bytes: int) -> bytes:
     """Read a file whole. Raises FileMissing, NotAFile, TooLarge (of one that grows meanwhile, too), Unreadable.
 
     No link is followed, and nothing is waited for: whoever can write to the folder may have put a pipe there.
@@ -101,7 +101,7 @@ def read_file(path: Path, max_bytes: int) -> bytes:
         raise Unreadable(path, error) from error
 
 
-def _read(descriptor: int, path: Path, max_bytes: int) -> bytes:
+def _read(descriptor: int, path: str | Path, max_bytes: int) -> bytes:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         raise NotAFile(f"{path} is no file")

@@ -102,8 +102,8 @@ class HarvestHandler(Handler):
 
     name = "harvest"
     events = (ResultCompleted,)
-    # While one batch is written, the files of the other are read.
-    workers = 2
+    # While one batch is written, the files of another are read, and the next is loaded.
+    workers = 4
 
     def __init__(
         self, database: Database, project: Project, settings: Settings, catalogue: Mapping[str, CatalogueEntry]
@@ -113,6 +113,7 @@ class HarvestHandler(Handler):
         self._project = project
         self._settings = settings
         self._catalogue = catalogue
+        self._upload_dir = str(project.config.upload_dir)
         self._max_fpops = apply_preset(settings.credit).max_fpops
         self._layouts = {(entry.name, entry.version): Layout.of(entry) for entry in catalogue.values()}
         self._layout_ids: dict[tuple[str, int], int] = {}
@@ -249,7 +250,7 @@ class HarvestHandler(Handler):
             return empty("missing") if declared else Output(Outcome.UNDECLARED)
         config = self._project.config
         try:
-            return str(upload_path(config.upload_dir, config.uldl_dir_fanout, result.output))
+            return upload_path(self._upload_dir, config.uldl_dir_fanout, result.output)
         except BadName as error:
             return refused(error.reason)
 

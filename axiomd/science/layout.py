@@ -10,14 +10,13 @@ import json
 import math
 import sys
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from axiomd.science.catalogue import CatalogueEntry
-
-_MISSING = array("d", [math.nan])
 
 
 @dataclass(frozen=True)
@@ -66,20 +65,21 @@ class Layout:
 
     def pack(self, measured: Mapping[str, Any]) -> bytes:
         """Pack what was measured: finite numbers of the declared shapes, lists possibly shorter in their first axis."""
-        packed = array("d")
+        flat: list[float] = []
         end = 0
         for key, shape, size in self._sizes:
             end += size
             if key in measured:
+                value = measured[key]
                 if shape == ():
-                    packed.append(measured[key])
-                elif len(shape) == 1:
-                    packed.extend(measured[key])
+                    flat.append(value)
                 else:
-                    packed.extend(_flat(measured[key]))
-            if missing := end - len(packed):
-                packed.extend(_MISSING * missing)
-        return _bytes(packed)
+                    for _ in shape[1:]:
+                        value = chain.from_iterable(value)
+                    flat += value
+            if missing := end - len(flat):
+                flat += [math.nan] * missing
+        return _bytes(array("d", flat))
 
     def unpack(self, content: bytes) -> dict[str, Any]:
         """Give what was packed; keys that were missing are missing, and lists as long as they were."""
@@ -106,14 +106,6 @@ class Layout:
 def digest(numbers: bytes) -> int:
     """Give 64 bits of the SHA-256 of packed numbers: the same numbers, the same digest. Never 0."""
     return int.from_bytes(hashlib.sha256(numbers).digest()[:8], "big") or 1
-
-
-def _flat(value: Any) -> Iterator[float]:
-    for part in value:
-        if isinstance(part, list):
-            yield from _flat(part)
-        else:
-            yield part
 
 
 def _nested(flat: list[float], shape: tuple[int, ...]) -> list[Any]:

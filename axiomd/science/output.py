@@ -7,10 +7,13 @@ needs grow with their number only.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
+
+import orjson
 
 from axiomd.policies.measurement import Failure, Outcome
 from axiomd.science import fingerprint
@@ -124,11 +127,10 @@ def _parsed(content: bytes, max_depth: int) -> dict[str, Any]:
     if _is_deeper(marks, max_depth) and _is_deeper(_STRING.sub(b"", content), max_depth):
         raise _Refused("too_deep")
     try:
-        text = content.decode("utf-8")
-        result = json.loads(text)
+        result = _decoded(content)
         # Looking for duplicate keys costs as much as all the rest: only where there are more colons than keys.
         if isinstance(result, dict) and marks.count(b":") != _keys(result):
-            result = _STRICT.decode(text)
+            result = _STRICT.decode(content.decode("utf-8"))
     except UnicodeDecodeError:
         raise _Refused("not_utf8") from None
     except json.JSONDecodeError:
@@ -140,6 +142,15 @@ def _parsed(content: bytes, max_depth: int) -> dict[str, Any]:
     if not isinstance(result, dict):
         raise _Refused("not_an_object")
     return result
+
+
+def _decoded(content: bytes) -> Any:
+    """Decode JSON, also with NaN and Infinity. Raises ValueError, of several kinds, and RecursionError."""
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        # It refuses more than Python's own, and doesn't tell why.
+        return json.loads(content.decode("utf-8"))
 
 
 def _is_deeper(content: bytes, max_depth: int) -> bool:
@@ -280,8 +291,11 @@ def _gather(value: object, shape: tuple[int, ...], leaves: list[Any], *, is_comp
 
 
 def _are_numbers(values: list[Any]) -> bool:
-    """`is_number` of each, four times as fast."""
-    return _NUMBERS.issuperset(map(type, values)) and all(map(_BOUND.__gt__, map(abs, values)))
+    """`is_number` of each, many times as fast."""
+    if not values:
+        return True
+    are_bounded = _NUMBERS.issuperset(map(type, values)) and min(values) > -_BOUND and max(values) < _BOUND
+    return are_bounded and not math.isnan(sum(values))
 
 
 def _fault_of_number(value: object) -> str:

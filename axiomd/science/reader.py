@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -15,13 +14,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import orjson
 import structlog
 
 import axiomd
 from axiomd.science.catalogue import CatalogueEntry
 from axiomd.science.layout import Layout
 from axiomd.science.output import Output, refused
-from axiomd.science.reading import LENGTH_BYTES, Order, Retry, message, unpacked
+from axiomd.science.reading import LENGTH_BYTES, Order, Retry, message, spelled, unpacked
 from axiomd.settings import HarvestSettings
 
 __all__ = ["Order", "Reader", "Retry"]
@@ -116,7 +116,7 @@ class Reader:
         is_answered = False
         try:
             async with asyncio.timeout(timeout_s):
-                answers = await _ask(process, list(orders))
+                answers = await _ask(process, [spelled(order) for order in orders])
             is_answered = True
         finally:
             if not is_answered:
@@ -169,7 +169,7 @@ async def _ask(process: Process, content: object) -> list[Any]:
         process.stdin.write(message(content))
         await process.stdin.drain()
         length = int.from_bytes(await process.stdout.readexactly(LENGTH_BYTES), "big")
-        answer: list[Any] = json.loads(await process.stdout.readexactly(length))
+        answer: list[Any] = orjson.loads(await process.stdout.readexactly(length))
     except (OSError, asyncio.IncompleteReadError, ValueError) as error:
         raise _Died("it ended in the middle") from error
     return answer

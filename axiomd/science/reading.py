@@ -10,13 +10,13 @@ from __future__ import annotations
 import base64
 import ctypes
 import gc
-import json
 import os
 import resource
 import signal
 import sys
-from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
+
+import orjson
 
 from axiomd.boinc.files import FileMissing, OutputError, Unreadable, read_file
 from axiomd.policies.measurement import Failure, Outcome
@@ -45,8 +45,18 @@ class Retry(NamedTuple):
 
 def message(content: object) -> bytes:
     """Give the bytes of a message."""
-    text = json.dumps(content).encode("ascii")
+    text = orjson.dumps(content, default=list)  # a named tuple is a list here
     return len(text).to_bytes(LENGTH_BYTES, "big") + text
+
+
+def spelled(order: Order) -> list[Any]:
+    """Give an order as JSON can carry it: a path may be any bytes, and JSON is text."""
+    return [os.fsencode(order.path).decode("latin-1"), order.expected]
+
+
+def _order(said: list[Any]) -> Order:
+    path, expected = said
+    return Order(os.fsdecode(path.encode("latin-1")), Expected(*expected))
 
 
 def packed(answer: Output | Retry) -> list[Any]:
@@ -76,7 +86,7 @@ def fulfil(order: Order, layout: Layout | None, limits: Limits) -> Output | Retr
     if not order.path:
         return empty("missing")
     try:
-        content = read_file(Path(order.path), limits.max_bytes)
+        content = read_file(order.path, limits.max_bytes)
     except FileMissing:
         return empty("missing")
     except Unreadable as error:
@@ -103,13 +113,9 @@ def main() -> int:
     gc.set_threshold(_GARBAGE)
     answers.write(message([]))
     answers.flush()
-    while (orders := _receive(given)) is not None:
-        content = message(
-            [
-                packed(fulfil(Order(path, Expected(*expected)), layouts.get((expected[0], expected[1])), limits))
-                for path, expected in orders
-            ]
-        )
+    while (said := _receive(given)) is not None:
+        orders = map(_order, said)
+        content = message([packed(fulfil(order, layouts.get(order.expected[:2]), limits)) for order in orders])
         answers.write(content)
         answers.flush()
     return 0
@@ -128,7 +134,7 @@ def _receive(given: BinaryIO) -> Any:
     """Give the next message; None at the end of the input."""
     length = given.read(LENGTH_BYTES)
     content = given.read(int.from_bytes(length, "big"))
-    return json.loads(content) if len(length) == LENGTH_BYTES and content else None
+    return orjson.loads(content) if len(length) == LENGTH_BYTES and content else None
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ class Findings:
         self._database = database
         self._experiments = settings.experiments
         self._retires = settings.replication.retire
-        self._harvests = settings.harvest.enabled
+        self._harvests = settings.harvests
         self._catalogue = catalogue
         self._bar = findings.bar(catalogue, settings.replication.error_rate)
         self._read: dict[Run, tuple[int, frozenset[int], Verdicts]] = {}

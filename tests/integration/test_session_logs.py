@@ -119,7 +119,7 @@ def write_results(world: World, session: dict[str, Any], number: int, at: float)
             key = one["experiment"], seed, one["outcome"]
             if key not in contents:
                 contents[key] = output(*key, catalogue)
-            upload_path(world.folder / "upload", 0, f"{name}_0_0").write_bytes(contents[key])
+            Path(upload_path(world.folder / "upload", 0, f"{name}_0_0")).write_bytes(contents[key])
     insert(world, "workunit", workunits)
     insert(world, "result", results)
 

@@ -51,9 +51,9 @@ def test_names_of_output_files(document: str, names: list[str]) -> None:
 
 def test_where_boinc_puts_a_file() -> None:
     # md5sum of "name" begins with b068931c: digits 1 to 8, modulo the fanout.
-    assert upload_path(Path("/up"), 0, "name") == Path("/up/name")
-    assert upload_path(Path("/up"), 1024, "name") == Path("/up/31c/name")
-    assert upload_path(Path("/up"), 1, "name") == Path("/up/0/name")
+    assert upload_path(Path("/up"), 0, "name") == "/up/name"
+    assert upload_path(Path("/up"), 1024, "name") == "/up/31c/name"
+    assert upload_path(Path("/up"), 1, "name") == "/up/0/name"
 
 
 @pytest.mark.parametrize(

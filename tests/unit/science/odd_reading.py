@@ -12,10 +12,10 @@ from axiomd.boinc import files
 from axiomd.science import reading
 
 
-def read_file(path: Path, max_bytes: int) -> bytes:
-    if path.name == "deadly":
+def read_file(path: str | Path, max_bytes: int) -> bytes:
+    if Path(path).name == "deadly":
         os.kill(os.getpid(), signal.SIGKILL)
-    if path.name == "slow":
+    if Path(path).name == "slow":
         time.sleep(60)
     return files.read_file(path, max_bytes)
 
