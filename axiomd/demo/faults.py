@@ -116,13 +116,13 @@ class Faults:
             case Fault.ORPHANED_FLAGS:
                 if not self._delete_assignment(connection):
                     workunit = self._create_work(connection, "--target_host", str(self._gone_host))
-                    rows.execute(connection, "DELETE FROM assignment WHERE workunitid = %s", workunit)
+                    self._delete_assignments_of(connection, workunit)
             case Fault.DEAD_TARGET:
                 self._create_work(connection, "--target_host", str(self._gone_host))
             case Fault.STALLED_WORKUNIT:
                 # made as a targeted job, so that the transitioner leaves it alone until it is spoilt
                 workunit = self._create_work(connection, "--target_host", str(self._gone_host))
-                rows.execute(connection, "DELETE FROM assignment WHERE workunitid = %s", workunit)
+                self._delete_assignments_of(connection, workunit)
                 rows.update(
                     connection,
                     "workunit",
@@ -146,6 +146,13 @@ class Faults:
         return waiting is not None and bool(
             rows.execute(connection, "DELETE FROM assignment WHERE id = %s", waiting["id"])
         )
+
+    @staticmethod
+    def _delete_assignments_of(connection: Connection, workunit: int) -> None:
+        """Delete by primary key, as BOINC does: without an index on workunitid each row looked at would be locked."""
+        found = rows.select(connection, "SELECT id FROM assignment WHERE workunitid = %s", workunit)
+        for assignment in found:
+            rows.execute(connection, "DELETE FROM assignment WHERE id = %s", assignment["id"])
 
     def _create_work(self, connection: Connection, *words: str) -> int:
         """Make a workunit as an operator would, and give its id."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import groupby
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 MIN_RESULTS: Final = 3
@@ -152,17 +154,19 @@ def _of_experiments(facts: Facts) -> Iterator[Advice]:
         if verdict in _DISPUTES
     ]
     yield from _first(lines, "seeds whose results disagree")
-    if under_way := sum(verdict not in _DISPUTES for *_, verdict in facts.disputed):
+    if settled := sum(verdict == "host" for *_, verdict in facts.disputed):
+        words = f"{settled} seeds were disputed by a host that disagreed with several that agree; it is excluded: "
+        yield Advice(Urgency.NOTE, "verification", words + "`axiomd hosts --state excluded` says which")
+    if under_way := sum(verdict not in {*_DISPUTES, "host"} for *_, verdict in facts.disputed):
         words = f"{under_way} seeds have results that disagree; further copies are to tell who is right"
         yield Advice(Urgency.NOTE, "verification", words)
 
 
 _DISPUTES: Final = {
     "platform": "seed %d gives other numbers on other operating systems: find out why before you believe either",
-    "host": "seed %d: one host disagreed with several that agree; it is excluded",
     "unclear": "seed %d: results disagree, and further copies didn't tell who is right",
 }
-"""Verdicts on seeds whose results disagree; any other is still to come."""
+"""Verdicts that leave something to find out, a line a seed."""
 
 
 def _of_evidence(facts: Facts) -> Iterator[Advice]:
@@ -183,19 +187,13 @@ def _of_evidence(facts: Facts) -> Iterator[Advice]:
             yield Advice(Urgency.SOON, title, words)
     close = sorted(
         (claim for claim in facts.claims if claim.seeds >= FEWEST_SEEDS and 0 < claim.missing <= NEAR),
-        key=lambda claim: (claim.missing, claim.claim),
+        key=lambda claim: (claim.experiment, claim.missing),
     )
-    yield from _first(
-        [
-            Advice(
-                Urgency.NOTE,
-                f"{claim.experiment}: {claim.claim}",
-                f"near its bar: about {claim.missing} more seeds like the {claim.seeds} so far would settle it",
-            )
-            for claim in close
-        ],
-        "claims near their bar",
-    )
+    for experiment, claims in groupby(close, key=attrgetter("experiment")):
+        nearest, *others = claims
+        words = f"about {nearest.missing} more seeds like the {nearest.seeds} so far would settle {nearest.claim}"
+        more = f", and {others[-1].missing} all of {len(others) + 1} claims that are near their bar" if others else ""
+        yield Advice(Urgency.NOTE, experiment, words + more)
 
 
 def _of_the_fleet(facts: Facts) -> Iterator[Advice]:

@@ -45,7 +45,7 @@ async def experiments(
 ) -> Experiments:
     """Give them all. `jobs` are those under way by experiment. Its cost grows with the results that were harvested."""
     async with database.session() as session:
-        canonical = {} if settings.harvest.enabled else await tables.independent_results(session)
+        canonical = {} if settings.harvests else await tables.independent_results(session)
         spread = await findings.spread(session)
         discounted = await findings.discounted(session)
         endings = await tables.endings(session)
@@ -62,7 +62,7 @@ async def experiments(
                 question=known.question if known else "",
                 weight=wanted.weight,
                 target=wanted.target,
-                seeds=sources.seeds if settings.harvest.enabled else canonical.get(run, 0),
+                seeds=sources.seeds if settings.harvests else canonical.get(run, 0),
                 hosts=sources.hosts,
                 users=sources.users,
                 platforms=tuple(platform.name.lower() for platform in sources.platforms),

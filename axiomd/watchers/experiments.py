@@ -21,7 +21,7 @@ class Experiments:
     def __init__(self, database: Database, settings: Settings, catalogue: Mapping[str, CatalogueEntry]) -> None:
         self._database = database
         self._experiments = settings.experiments
-        self._harvests = settings.harvest.enabled
+        self._harvests = settings.harvests
         self._catalogue = catalogue
         self.interval_s = settings.daemon.status_interval_s
 

@@ -48,7 +48,7 @@ def test_deadlocks_and_lock_waits() -> None:
 
 
 def test_two_daemons() -> None:
-    answer = run("pair", "--rounds", "5")
+    answer = run("pair", "--rounds", "6")
     assert set(answer["taken_after_s"]) == {"killed", "stopped", "paused", "cut_off", "frozen"}
     assert max(answer["taken_after_s"].values()) < answer["lease_s"]
 

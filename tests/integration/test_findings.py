@@ -45,7 +45,7 @@ async def small(world: World, *, target: int = 100, **sections: Any) -> Axiomd:
     return await world.axiomd(
         experiments={NAME: {"target": target}},
         daemon={"catalogue": catalogue(world.folder)},
-        **{"topup": off, "repair": off, "credit": off, "failures": off, "verification": off} | sections,
+        **{"topup": off, "repair": off, "failures": off, "verification": off} | sections,
     )
 
 

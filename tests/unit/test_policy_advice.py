@@ -48,11 +48,18 @@ def claim(missing: int) -> Facts:
         pytest.param(evidence(fresh=9), [(2, "toy v2", "only 9 of 20")], id="mostly copies"),
         pytest.param(evidence(fresh=10), [], id="half of them copies"),
         pytest.param(evidence(results=2, seeds=1, different=1, fresh=1), [], id="a pair"),
-        pytest.param(claim(missing=4), [(3, "toy: grows", "about 4 more seeds")], id="near its bar"),
+        pytest.param(
+            claim(missing=4), [(3, "toy", "about 4 more seeds like the 12 so far would settle grows")], id="near"
+        ),
+        pytest.param(
+            Facts(claims=[*claim(missing=9).claims, *claim(missing=4).claims]),
+            [(3, "toy", "about 4 more seeds like the 12 so far would settle grows, and 9 all of 2 claims")],
+            id="two that are near",
+        ),
         pytest.param(claim(missing=0), [], id="settled"),
         pytest.param(claim(missing=500), [], id="far from its bar"),
         pytest.param(Facts(disputed=[("toy", 2, 7, "platform")]), [(1, "toy v2", "operating systems")], id="platforms"),
-        pytest.param(Facts(disputed=[("toy", 2, 7, "host")]), [(2, "toy v2", "it is excluded")], id="a cheat"),
+        pytest.param(Facts(disputed=[("toy", 2, 7, "host")]), [(3, "verification", "it is excluded")], id="a cheat"),
         pytest.param(
             Facts(disputed=[("toy", 2, 7, "open")]),
             [(3, "verification", "1 seeds have results that disagree")],
