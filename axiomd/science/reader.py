@@ -72,16 +72,19 @@ class Reader:
         """Give for each order, in their order, what came of it. No file makes it raise."""
         if not orders:
             return []
+        # What needs no process is done outside the lock: it reads the files of the next call meanwhile.
+        asked = _spelled(orders)
         async with self._lock:
             try:
                 try:
-                    return await self._answers(orders, ANSWER_S)
+                    answers = await self._answers(asked, ANSWER_S)
                 except (_Died, TimeoutError):
                     log.warning("the reading process gave no answer; its files are read one by one", files=len(orders))
-                return await self._one_by_one(orders)
+                    return await self._one_by_one(orders)
             except _NotStarted as error:
                 log.error("the reading process can't be started; the files are read later", error=str(error))
                 return [Retry("no_reader")] * len(orders)
+        return [unpacked(answer) for answer in answers]
 
     async def close(self) -> None:
         """End the process."""
@@ -106,22 +109,25 @@ class Reader:
     async def _alone(self, order: Order) -> Output | Retry:
         for _ in range(ATTEMPTS):
             with contextlib.suppress(_Died):
-                return (await self._answers([order], ALONE_S))[0]
+                return unpacked((await self._answers(_spelled([order]), ALONE_S))[0])
         log.warning("a file ends the process that reads it; it is refused", file=order.path)
         return refused("killed_reader")
 
-    async def _answers(self, orders: Sequence[Order], timeout_s: float) -> list[Output | Retry]:
-        """Raises _NotStarted, _Died or TimeoutError; what didn't answer is killed, also where this is cancelled."""
+    async def _answers(self, asked: bytes, timeout_s: float) -> list[Any]:
+        """Give the answers to a message, packed. Raises _NotStarted, _Died or TimeoutError.
+
+        What didn't answer is killed, also where this is cancelled.
+        """
         process = await self._started()
         is_answered = False
         try:
             async with asyncio.timeout(timeout_s):
-                answers = await _ask(process, [spelled(order) for order in orders])
+                answers = await _ask(process, asked)
             is_answered = True
         finally:
             if not is_answered:
                 await self._kill()
-        return [unpacked(answer) for answer in answers]
+        return answers
 
     async def _started(self) -> Process:
         """Give the process, started if there is none. Raises _NotStarted."""
@@ -143,7 +149,7 @@ class Reader:
         self._is_killed = is_started = False
         try:
             async with asyncio.timeout(START_S):
-                await _ask(self._process, self._first)
+                await _ask(self._process, message(self._first))
             is_started = True
         except (_Died, TimeoutError) as error:
             raise _NotStarted(str(error) or f"it takes longer than {START_S:g} s") from error
@@ -161,12 +167,16 @@ class Reader:
                 await asyncio.wait_for(self._process.wait(), END_S)
 
 
-async def _ask(process: Process, content: object) -> list[Any]:
+def _spelled(orders: Sequence[Order]) -> bytes:
+    return message([spelled(order) for order in orders])
+
+
+async def _ask(process: Process, content: bytes) -> list[Any]:
     """Send a message and give the answer; raises _Died."""
     if process.stdin is None or process.stdout is None:
         raise _Died("it has no pipes")
     try:
-        process.stdin.write(message(content))
+        process.stdin.write(content)
         await process.stdin.drain()
         length = int.from_bytes(await process.stdout.readexactly(LENGTH_BYTES), "big")
         answer: list[Any] = orjson.loads(await process.stdout.readexactly(length))
