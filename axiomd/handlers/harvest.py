@@ -24,8 +24,8 @@ from axiomd.boinc.project import Project
 from axiomd.boinc.states import ExitStatus
 from axiomd.events import ResultCompleted
 from axiomd.handlers.handler import Handler, Planned
-from axiomd.policies.credit import Ending
-from axiomd.policies.harvest import FailureCount, Fate, beyond, counted_s, fate, sizes, tallies
+from axiomd.policies.credit import Ending, counted_s
+from axiomd.policies.harvest import FailureCount, Fate, beyond, fate, sizes, tallies
 from axiomd.policies.measurement import Failure, Measurement, Outcome
 from axiomd.policies.presets import apply_preset
 from axiomd.policies.verification import compare
@@ -39,13 +39,11 @@ from axiomd.sql import Connection
 from axiomd.store import harvest as store
 from axiomd.store.database import Database, Session, read_clock
 from axiomd.store.harvest import Compared
-from axiomd.store.tables import HarvestMark
+from axiomd.store.tables import LONGEST_NAME, HarvestMark
 from experiments.kit.naming import WorkunitName, parse_workunit_name
 
 log = structlog.get_logger(__name__)
 
-LONGEST_NAME = 64
-"""Letters of an experiment's name that the tables hold."""
 LIMITS = frozenset({ExitStatus.DISK_LIMIT_EXCEEDED, ExitStatus.TIME_LIMIT_EXCEEDED, ExitStatus.MEM_LIMIT_EXCEEDED})
 """Exit statuses of jobs that were larger than their bounds."""
 MOST_LATER = 50_000

@@ -286,17 +286,16 @@ def _output_share(result: FinishedResult, settings: CreditSettings) -> tuple[flo
     return settings.empty_share, Refusal.EMPTY_OUTPUT
 
 
-def counted_time(result: FinishedResult) -> float:
-    """Seconds that count: what the client claims, but no more than the server saw pass, and never below 0."""
-    seen = max(result.received_at - result.sent_at, 0.0)
-    claimed = result.elapsed_s if math.isfinite(result.elapsed_s) else 0.0
-    return min(max(claimed, 0.0), seen)
+def counted_s(claimed_s: float, sent_at: float, received_at: float) -> float:
+    """Seconds of computing that count: what the client claims, but no more than the server saw pass."""
+    claimed = claimed_s if math.isfinite(claimed_s) else 0.0
+    return min(max(claimed, 0.0), max(received_at - sent_at, 0.0))
 
 
 def _valid_credit(result: FinishedResult, settings: CreditSettings) -> float:
     if settings.policy == "flat":
         return settings.flat
-    elapsed = counted_time(result)
+    elapsed = counted_s(result.elapsed_s, result.sent_at, result.received_at)
     if settings.policy == "tiers":
         reached = [credit for start, credit in settings.tiers if elapsed >= start]
         return reached[-1] if reached else 0.0

@@ -47,12 +47,6 @@ def fate(ending: Ending, *, ours: bool, cancelled: bool, ended_by_axiomd: bool) 
     return Fate.READ if ending is Ending.VALID else Fate.FAILED
 
 
-def counted_s(claimed_s: float, sent_at: float, received_at: float) -> float:
-    """Seconds of computing that count: what the client claims, but no more than the server saw pass."""
-    claimed = claimed_s if math.isfinite(claimed_s) else 0.0
-    return min(max(claimed, 0.0), max(received_at - sent_at, 0.0))
-
-
 class FailureCount(NamedTuple):
     """Failures of one fingerprint in a batch. Times are Unix seconds."""
 

@@ -10,14 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from axiomd.events import Platform
-from axiomd.policies.credit import Ending
+from axiomd.policies.credit import Ending, counted_s
 from axiomd.policies.harvest import (
     MOST_FINGERPRINTS,
     FailureCount,
     Fate,
     beyond,
     bucket,
-    counted_s,
     fate,
     sizes,
     tallies,
