@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 from axiomd.policies.credit import Ending
 from axiomd.policies.measurement import Failure, Measurement
+from axiomd.policies.sizing import Quantity, bucket
 from axiomd.settings import HOUR_S
 
 MOST_FINGERPRINTS: Final = 1000
@@ -119,25 +120,6 @@ def tallies(measurements: Iterable[Measurement]) -> list[Tally]:
     return [found[key] for key in sorted(found)]
 
 
-class Quantity(IntEnum):
-    """What axiomd_size has histograms of."""
-
-    FLOPS = 1
-    """Floating-point operations, by the host's own benchmark."""
-    MEMORY = 2
-    """Bytes."""
-    TURNAROUND = 3
-    """Seconds from sent to received."""
-
-
-BUCKETS_PER_DOUBLING: Final = 8
-
-
-def bucket(value: float) -> int:
-    """Bucket of a size of at least 1: eight to each doubling."""
-    return math.floor(BUCKETS_PER_DOUBLING * math.log2(value))
-
-
 def sizes(measurements: Iterable[Measurement], max_fpops: float) -> list[tuple[str, int, int, int, int, int]]:
     """Count how large the jobs of good results were: rows of axiomd_size, in the order of the table's key.
 
@@ -148,7 +130,7 @@ def sizes(measurements: Iterable[Measurement], max_fpops: float) -> list[tuple[s
         if not m.outcome.is_good:
             continue
         for quantity, size in (
-            (Quantity.FLOPS, m.elapsed_s * min(m.fpops, max_fpops)),
+            (Quantity.FPOPS, m.elapsed_s * min(m.fpops, max_fpops)),
             (Quantity.MEMORY, m.memory),
             (Quantity.TURNAROUND, m.turnaround_s),
         ):

@@ -16,12 +16,12 @@ from axiomd.policies.harvest import (
     FailureCount,
     Fate,
     beyond,
-    bucket,
     fate,
     sizes,
     tallies,
 )
 from axiomd.policies.measurement import Failure, Measurement, Outcome
+from axiomd.policies.sizing import bucket
 
 
 def measured(id_: int = 1, outcome: Outcome = Outcome.COMPLETE, **what: Any) -> Measurement:
