@@ -36,8 +36,8 @@ def test_database_killed() -> None:
 
 
 def test_connections_cut() -> None:
-    cuts = run("cuts", "--cuts", "12")["cuts"]
-    assert sum(cuts.values()) == 12
+    cuts = run("cuts", "--cuts", "16")["cuts"]
+    assert sum(cuts.values()) == 16
     assert set(cuts) == {"half", "under_way", "before_commit", "after_commit"}
 
 
