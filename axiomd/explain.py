@@ -30,7 +30,7 @@ from axiomd.policies.repair import stuck_case
 from axiomd.policies.topup import Host, idle_cores
 from axiomd.settings import HOUR_S, Settings
 from axiomd.sql import Connection
-from axiomd.store import guard, lease, tables
+from axiomd.store import failures, guard, lease
 from axiomd.store import story as own
 from axiomd.store.database import Database, read_clock
 from axiomd.store.guard import Kind
@@ -338,7 +338,7 @@ class Teller:
     async def _open_workunit(self, session: Connection, told: Story, row: WorkunitRow, now: float) -> None:
         """Tell whether a workunit can move."""
         hosts = self._settings.hosts
-        rules = TargetRules.of(hosts, now, await tables.excluded_hosts(session, hosts))
+        rules = TargetRules.of(hosts, now, await failures.held_hosts(session, hosts))
         found = await workunits.open_workunits(session, [row.id], rules)
         workunit = found[0]
         for assignment in workunit.assignments:
@@ -415,6 +415,8 @@ class Teller:
             told.next.append(f"gets jobs again after `axiomd intervene release_host host={row.id}`")
         elif row.id in self._settings.hosts.exclude:
             told.decided.append("it is excluded: axiomd gives it no work (hosts.exclude)")
+        elif breaker := (await failures.breakers(session)).get(row.id):
+            await self._breaker(session, told, breaker)
         elif not live:
             told.decided.append("it is silent: axiomd gives it no work")
             dead_at = row.contact_at + self._settings.hosts.dead_after_s
@@ -430,6 +432,19 @@ class Teller:
         silence = await fleet.silence(session, now - self._settings.hosts.fleet_silent_after_s)
         if silence.live and silence.silent == silence.live:
             told.decided.append("the whole fleet is silent: aborts wait")
+
+    async def _breaker(self, session: Connection, told: Story, breaker: failures.Breaker) -> None:
+        """Tell why a failing host gets no jobs, and when it gets one again."""
+        row = next(row for row in await failures.breaker_rows(session) if row.host_id == breaker.host_id)
+        told.decided.append(
+            f"it fails more often than others: {row.reason or 'no reason noted'}, since {utc(row.since)}"
+        )
+        if breaker.open:
+            told.next.append(
+                f"gets a single job, as a probe, from {utc(row.until_at)} on; more once that comes back good"
+            )
+        else:
+            told.next.append(f"gets jobs again once its probe comes back good ({row.probe or 'not made yet'})")
 
 
 def _payment_in_words(planned: Planned) -> str:

@@ -268,6 +268,20 @@ async def test_a_host_is_told_by_its_state(
         assert expected in said(story)
 
 
+async def test_a_host_that_pauses_for_failing_is_told_why_and_until_when(world: World) -> None:
+    host = world.host()
+    await world.migrate(world.settings())
+    world.execute(
+        "INSERT INTO axiomd_breaker VALUES (%s, 1, %s, %s, 1, 'memory (7 of 9)', '')",
+        *(host, world.now - 60, world.now + 3600),
+    )
+    story = said(await tell(world, "host", host))
+    assert "it fails more often than others: memory (7 of 9), since" in story
+    assert "gets a single job, as a probe, from" in story
+    world.execute("UPDATE axiomd_breaker SET state = 2, until_at = %s, probe = 'x-v1-b1-s1'", world.now - 1)
+    assert "gets jobs again once its probe comes back good (x-v1-b1-s1)" in said(await tell(world, "host", host))
+
+
 async def test_every_reason_has_words() -> None:
     assert set(REFUSALS) == {reason.value for reason in Refusal} | {"undone"}
 
