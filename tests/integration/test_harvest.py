@@ -21,6 +21,7 @@ from axiomd.explain import Teller
 from axiomd.handlers.harvest import HarvestHandler
 from axiomd.policies import harvest as policy
 from axiomd.policies.measurement import Outcome
+from axiomd.policies.sizing import bucket
 from axiomd.science.catalogue import read_catalogue
 from axiomd.science.layout import Layout
 from axiomd.store import harvest as store
@@ -194,7 +195,7 @@ async def test_each_result_becomes_what_it_says(world: World, field: Field) -> N
     ]
     sizes = world.rows("SELECT quantity, SUM(results) n, MAX(bucket) m FROM axiomd_size GROUP BY quantity ORDER BY 1")
     assert [(row["quantity"], row["n"]) for row in sizes] == [(1, 7), (2, 6), (3, 7)]
-    assert sizes[0]["m"] < policy.bucket(1e30), "a host's claim of speed is bounded"
+    assert sizes[0]["m"] < bucket(1e30), "a host's claim of speed is bounded"
     assert counted("results_harvested", outcome="complete") - harvested[Outcome.COMPLETE] == 6
     assert counted("results_discounted", reason="same_seed") - harvested["same"] == 3
     # Paid, harvested, done with; a second look finds nothing.
