@@ -44,7 +44,6 @@ log = structlog.get_logger(__name__)
 MOST_TRIES = 5
 """A job that create_work stopped at so often is given up, and said so."""
 
-
 MOST_COPIES = 100
 """Disputed seeds that are sent again in one go at most."""
 

@@ -32,14 +32,6 @@ class Period(NamedTuple):
     until: float
 
 
-class KindSums(NamedTuple):
-    """Journal entries of a kind."""
-
-    entries: int
-    changes: int
-    credit: float
-
-
 class CreditSums(NamedTuple):
     """Grants, less those that were undone."""
 
@@ -179,15 +171,6 @@ async def oldest_entry_at(connection: Connection) -> float | None:
     """When the oldest journal entry that is still there was written."""
     rows = await connection.fetch(SQL["oldest_entry"])
     return float(rows[0][0]) if rows else None
-
-
-async def sums_of_kinds(connection: Connection, period: Period) -> dict[str, KindSums]:
-    """Sum up the journal by kind of entry."""
-    kinds = [str(row[0]) for row in await connection.fetch(SQL["kinds"])]
-    if not kinds:
-        return {}
-    rows = await connection.fetch(SQL["sums_of_kinds"], {"kinds": kinds} | period._asdict())
-    return {str(kind): KindSums(int(n), int(changes), float(credit)) for kind, n, changes, credit in rows}
 
 
 async def counts_by_case(connection: Connection, period: Period) -> dict[str, dict[str, int]]:

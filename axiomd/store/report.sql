@@ -1,14 +1,7 @@
 -- What a period held, summed up by the server. Entries are found by kind and time, harvested results by when they came in.
 
--- name: kinds
-SELECT DISTINCT kind FROM axiomd_journal
-
 -- name: oldest_entry
 SELECT at FROM axiomd_journal ORDER BY id LIMIT 1
-
--- name: sums_of_kinds
-SELECT kind, COUNT(*), SUM(changes), SUM(credit) FROM axiomd_journal FORCE INDEX (kind_at)
-WHERE kind IN %(kinds)s AND at >= %(since)s AND at < %(until)s GROUP BY kind
 
 -- name: details
 SELECT JSON_ARRAYAGG(JSON_ARRAY(kind, detail)) FROM (
